@@ -1,0 +1,1 @@
+"""What runs on managers: the API servers, and the loops of the leader."""

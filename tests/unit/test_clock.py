@@ -1,0 +1,28 @@
+import asyncio
+import time
+
+from swarmkit.clock import SystemClock, timestamp
+from tests.fakes.loop import EPOCH, VirtualClock
+
+
+async def test_an_hour_of_virtual_time_passes_at_once(clock: VirtualClock) -> None:
+    started = time.monotonic()
+    await asyncio.wait_for(clock.sleep(3600), 7200)
+    assert clock.monotonic() == 3600
+    assert (clock.now() - EPOCH).total_seconds() == 3600
+    assert time.monotonic() - started < 1
+
+
+async def test_system_clock_measures_on_the_loop() -> None:
+    system = SystemClock()
+    await system.sleep(5)
+    assert system.monotonic() == asyncio.get_running_loop().time() == 5
+
+
+async def test_threads_do_not_let_virtual_time_run_away(clock: VirtualClock) -> None:
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 0.001) == 7
+
+
+def test_timestamp_keeps_microseconds() -> None:
+    moment = EPOCH.replace(microsecond=123456)
+    assert timestamp(moment).nanos == 123456000
