@@ -1,0 +1,218 @@
+"""Real daemons and the real command line, as a user runs them."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: One multiplier for every deadline, for slow machines.
+SCALE = float(os.environ.get("SWARMKIT_TEST_TIMEOUT_SCALE", "1"))
+BIN = Path(sys.executable).parent
+
+
+def eventually(check: Callable[[], T], timeout: float, what: str, interval: float = 0.1) -> T:
+    """Call ``check`` until it returns without an AssertionError; the last one is raised at the deadline."""
+    deadline = time.monotonic() + timeout * SCALE
+    while True:
+        try:
+            return check()
+        except AssertionError as error:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout} s: {what}: {error}") from error
+        time.sleep(interval)
+
+
+@dataclass
+class Result:
+    """How a command ended."""
+
+    command: str
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.out.splitlines()]
+
+
+def run(command: str, env: dict[str, str] | None = None, timeout: float = 60) -> Result:
+    """Run one command line, its program taken from this environment, and return how it ended."""
+    words = shlex.split(command)
+    words[0] = str(BIN / words[0])
+    full = {**os.environ, **(env or {})}
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=timeout * SCALE,
+        env=full,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Result(command, done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class Daemon:
+    """One swarmd."""
+
+    command: str
+    log_path: Path
+    env: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> "Daemon":
+        words = shlex.split(self.command)
+        words[0] = str(BIN / words[0])
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.env},
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def wait_for_log(self, text: str, timeout: float = 20) -> None:
+        def check() -> None:
+            assert self.running or text in self.log, f"swarmd ended: {self.log[-2000:]}"
+            assert text in self.log, self.log[-500:]
+
+        eventually(check, timeout, f"{text!r} in the log of {self.command}")
+
+    def wait_ready(self, timeout: float = 20) -> "Daemon":
+        self.wait_for_log("node is ready", timeout)
+        return self
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def stop(self, timeout: float = 30) -> int:
+        """Ask it to stop; returns the exit code. One that does not is killed, and the test fails."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout * SCALE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not stop in {timeout} s: {self.log[-3000:]}") from None
+
+
+class Swarm:
+    """Daemons of one test, and swarmctl on the first manager's socket."""
+
+    def __init__(self, folder: Path, executor: str = "process", engine: str | None = None) -> None:
+        self.folder = folder
+        self.executor = executor
+        self.env = {"DOCKER_HOST": engine} if engine else {}
+        self.daemons: dict[str, Daemon] = {}
+        self.socket = folder / "manager.sock"
+        self.port = 0
+
+    def found(self, name: str = "node-1", flags: str = "", port: int = 0) -> Daemon:
+        """Start the first manager; its remote port is chosen by the system unless given."""
+        command = (
+            f"swarmd -d {self.folder}/{name} --hostname {name} --listen-control-api {self.socket}"
+            f" --listen-remote-api 127.0.0.1:{port or self.port} --executor {self.executor} {flags}"
+        )
+        daemon = self._start(name, command)
+        daemon.wait_ready()
+        match = re.search(r"listening for nodes.*?addr=\S*?:(\d+)", daemon.log)
+        assert match, daemon.log
+        self.port = int(match[1])
+        return daemon
+
+    def join(self, name: str, flags: str = "") -> Daemon:
+        """Start a node that joins through the first manager."""
+        command = (
+            f"swarmd -d {self.folder}/{name} --hostname {name} --join-addr 127.0.0.1:{self.port}"
+            f" --executor {self.executor} {flags}"
+        )
+        return self._start(name, command)
+
+    def _start(self, name: str, command: str) -> Daemon:
+        daemon = Daemon(command, self.folder / f"{name}.log", self.env).start()
+        self.daemons[name] = daemon
+        return daemon
+
+    def restart(self, name: str) -> Daemon:
+        """Start a daemon that has ended again, with the command it had and a fresh log."""
+        old = self.daemons[name]
+        assert not old.running
+        old.log_path.rename(old.log_path.with_suffix(f".log.{time.monotonic_ns()}"))
+        command = re.sub(r"(--listen-remote-api 127\.0\.0\.1):0\b", rf"\1:{self.port}", old.command)
+        return self._start(name, command)
+
+    def ctl(self, arguments: str, timeout: float = 60) -> Result:
+        """Run swarmctl and return how it ended."""
+        return run(f"swarmctl {arguments}", {"SWARM_SOCKET": str(self.socket)}, timeout)
+
+    def ok(self, arguments: str, timeout: float = 60) -> str:
+        """Run swarmctl, which must succeed, and return what it printed."""
+        result = self.ctl(arguments, timeout)
+        assert result.code == 0, f"{result.command}: {result.err}"
+        return result.out.strip()
+
+    def json(self, arguments: str) -> Any:
+        """Run swarmctl with ``--format json`` and return what it printed, parsed."""
+        return json.loads(self.ok(f"{arguments} --format json"))
+
+    def stop(self) -> None:
+        """Kill what still runs; tests that are about stopping do it themselves."""
+        for daemon in self.daemons.values():
+            if daemon.running:
+                daemon.kill()
+
+
+@contextlib.contextmanager
+def swarm(folder: Path, executor: str = "process", engine: str | None = None) -> Iterator[Swarm]:
+    """A swarm whose daemons end with the block."""
+    made = Swarm(folder, executor, engine)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def table(text: str) -> list[dict[str, str]]:
+    """Parse a printed table: a header line, a rule line, rows; columns are found by the rule's dashes."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("--"))
+    spans = [match.start() for match in re.finditer(r"-+", lines[start])]
+    ends = [*spans[1:], None]
+    titles = [lines[start - 1][a:b].strip() for a, b in zip(spans, ends, strict=True)]
+    rows = [
+        [line[a:b].strip() for a, b in zip(spans, ends, strict=True)] for line in lines[start + 1 :] if line
+    ]
+    return [dict(zip(titles, row, strict=True)) for row in rows]
