@@ -1,0 +1,19 @@
+"""Names computed from messages and shown to users (contract/raft-store-manager.md, 1)."""
+
+from swarmkit.api import messages as api
+
+CONTAINER_RUNTIME = "container"
+ATTACHMENT_RUNTIME = "attachment"
+
+
+def task_name(task: api.Task) -> str:
+    """Return the task's own name, or ``<service>.<slot>.<id>`` with the node's id where the slot is zero."""
+    if task.annotations.name:
+        return task.annotations.name
+    return f"{task.service_annotations.name}.{task.slot or task.node_id}.{task.id}"
+
+
+def runtime_name(spec: api.TaskSpec) -> str | None:
+    """Return ``container``, ``attachment`` or the generic kind in lower case; None if no runtime is set."""
+    runtime = spec.WhichOneof("runtime")
+    return spec.generic.kind.lower() if runtime == "generic" else runtime
