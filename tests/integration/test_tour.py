@@ -138,6 +138,7 @@ def test_5_every_task_has_its_container(nodes: list[Daemon], engine: Engine) -> 
         assert set(by_task) == set(rows)
         for task_id, container in by_task.items():
             assert container.name == f"redis.{rows[task_id]['Instance']}.{task_id}"
+            assert container.image is not None
             assert container.image.tags == ["redis:3.0.5"]
 
 
