@@ -52,12 +52,7 @@ class Batch:
         if part is None:
             part = self._part = self._store._open_part(self)
         start = len(part.changes)
-        try:
-            with self._store._executing(part):
-                result = callback(part)
-        except BaseException:
-            part.undo(start)
-            raise
+        result = self._store._run(part, callback)
         added = [encode_change(change) for change in part.changes[start:]]
         self._pieces += added
         self._size += sum(map(len, added))
@@ -89,6 +84,8 @@ class Batch:
         self._error = self._error or error
 
     def _forget_part(self) -> None:
+        if self._part is not None:
+            self._part.close()
         self._part = None
         self._pieces = []
         self._size = 0

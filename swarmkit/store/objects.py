@@ -1,11 +1,11 @@
 """The ten kinds of objects: names, index entries, references (contract/raft-store-manager.md, 1)."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from swarmkit.api import messages as api
-from swarmkit.api.naming import runtime_name, task_name
+from swarmkit.api.naming import CONTAINER_RUNTIME, runtime_name, task_name
 
 StoreObject: TypeAlias = (
     api.Node
@@ -55,7 +55,7 @@ class Schema:
         indexes: what exact selectors may name.
         prefixes: what prefix selectors may name.
         name: returns the name, or None if the object cannot be found by one.
-        entries: yields the index entries besides id, name and custom.
+        entries: returns the index entries besides id, name and custom.
     """
 
     kind: type[StoreObject]
@@ -65,13 +65,13 @@ class Schema:
     indexes: frozenset[str]
     prefixes: frozenset[str]
     name: Callable[[Any], str | None]
-    entries: Callable[[Any], Iterable[IndexEntry]]
+    entries: Callable[[Any], list[IndexEntry]]
     annotations: Callable[[Any], api.Annotations]
 
     def row(self, stored: StoreObject) -> Row:
         """Compute the row of an object that will not change any more."""
         name = self.name(stored)
-        entries = list(self.entries(stored))
+        entries = self.entries(stored)
         if name is not None:
             name = name.lower()
             entries.append(("name", name))
@@ -79,63 +79,59 @@ class Schema:
         return Row(stored, name, tuple(dict.fromkeys(entries)))
 
 
-def _network_ids(spec: api.TaskSpec) -> Iterator[IndexEntry]:
-    for network in spec.networks:
-        yield "network", network.target
+def _network_ids(networks: Iterable[api.NetworkAttachmentConfig]) -> list[IndexEntry]:
+    return [("network", network.target) for network in networks]
 
 
-def _references(spec: api.TaskSpec) -> Iterator[IndexEntry]:
+def _references(spec: api.TaskSpec) -> list[IndexEntry]:
     runtime = runtime_name(spec)
-    if runtime is not None:
-        yield "runtime", runtime
-    if spec.WhichOneof("runtime") == "container":
-        for secret in spec.container.secrets:
-            yield "secret", secret.secret_id
-        for config in spec.container.configs:
-            yield "config", config.config_id
+    if runtime is None:
+        return []
+    entries: list[IndexEntry] = [("runtime", runtime)]
+    if runtime == CONTAINER_RUNTIME:
+        container = spec.container
+        entries += [("secret", secret.secret_id) for secret in container.secrets]
+        entries += [("config", config.config_id) for config in container.configs]
+    return entries
 
 
-def _service_entries(service: api.Service) -> Iterator[IndexEntry]:
-    spec = service.spec.task
-    yield from _references(spec)
-    if spec.networks:
-        yield from _network_ids(spec)
-    else:
-        for network in service.spec.networks:
-            yield "network", network.target
+def _service_entries(service: api.Service) -> list[IndexEntry]:
+    spec = service.spec
+    return _references(spec.task) + _network_ids(spec.task.networks or spec.networks)
 
 
-def _task_entries(task: api.Task) -> Iterator[IndexEntry]:
+def _task_entries(task: api.Task) -> list[IndexEntry]:
     service_id = task.service_id
-    yield "service", service_id
-    yield "node", task.node_id
-    yield "slot", (service_id, task.slot)
-    yield "desired_state", task.desired_state
-    yield "task_state", task.status.state
-    spec = task.spec
-    yield from _references(spec)
-    yield from _network_ids(spec)
-    for volume in task.volumes:
-        yield "volume", volume.id
+    entries: list[IndexEntry] = [
+        ("service", service_id),
+        ("node", task.node_id),
+        ("slot", (service_id, task.slot)),
+        ("desired_state", task.desired_state),
+        ("task_state", task.status.state),
+    ]
+    entries += _references(task.spec)
+    entries += _network_ids(task.spec.networks)
+    entries += [("volume", volume.id) for volume in task.volumes]
+    return entries
 
 
-def _node_entries(node: api.Node) -> Iterator[IndexEntry]:
-    yield "role", node.role
-    yield "membership", node.spec.membership
+def _node_entries(node: api.Node) -> list[IndexEntry]:
+    return [("role", node.role), ("membership", node.spec.membership)]
 
 
-def _volume_entries(volume: api.Volume) -> Iterator[IndexEntry]:
-    yield "group", volume.spec.group
+def _volume_entries(volume: api.Volume) -> list[IndexEntry]:
+    entries: list[IndexEntry] = [("group", volume.spec.group)]
     if volume.spec.HasField("driver"):
-        yield "driver", volume.spec.driver.name
+        entries.append(("driver", volume.spec.driver.name))
+    return entries
 
 
-def _resource_entries(resource: api.Resource) -> Iterator[IndexEntry]:
-    yield "kind", resource.kind.lower()
+def _resource_entries(resource: api.Resource) -> list[IndexEntry]:
+    return [("kind", resource.kind.lower())]
 
 
-def _no_entries(_: StoreObject) -> tuple[IndexEntry, ...]:
-    return ()
+def _no_entries(_: StoreObject) -> list[IndexEntry]:
+    return []
 
 
 def _node_name(node: api.Node) -> str | None:
@@ -170,7 +166,7 @@ def _schema(
     kind: type[StoreObject],
     snapshot_field: str,
     *indexes: str,
-    entries: Callable[[Any], Iterable[IndexEntry]] = _no_entries,
+    entries: Callable[[Any], list[IndexEntry]] = _no_entries,
     name: Callable[[Any], str | None] = _spec_name,
     annotations: Callable[[Any], api.Annotations] = _spec_annotations,
     unique_names: bool = True,

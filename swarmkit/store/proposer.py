@@ -58,9 +58,11 @@ class Proposer(Protocol):
     def propose(self, data: bytes) -> "asyncio.Future[int]":
         """Queue one entry. The future ends with its index once it is committed **and** applied here.
 
-        Entries are applied in the order of the calls. On loss of leadership all waiting futures fail together
-        with ``LeadershipLostError``, after ``StateMachine.leadership_lost`` has been called and before any
-        further entry is applied.
+        Entries are applied in the order of the calls, never before the call has returned. On loss of
+        leadership all waiting futures fail together with ``LeadershipLostError``, after
+        ``StateMachine.leadership_lost`` has been called and before any further entry is applied; on stopping
+        the same happens with ``StoppedError``. While proposals wait, no foreign entry is applied: leadership
+        is announced only when everything in the log is applied.
 
         Raises:
             LeadershipLostError: ``may_propose`` is false.

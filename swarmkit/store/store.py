@@ -1,7 +1,6 @@
 """The store: ten tables, transactions on them, and the state machine that the replicated log drives."""
 
 import asyncio
-import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from swarmkit.store.batch import Batch
 from swarmkit.store.errors import CompactedError, DivergenceError, VersionAheadError
 from swarmkit.store.events import Action, Commit, Event, Watch
 from swarmkit.store.objects import SCHEMAS, SCHEMAS_BY_TABLE, StoreObject
-from swarmkit.store.proposer import LeadershipLostError, ProposalError, Proposer
+from swarmkit.store.proposer import LeadershipLostError, Proposer
 from swarmkit.store.table import Table, new_tables
 from swarmkit.store.transaction import Change, Reader, Tables, Tx
 from swarmkit.store.watch import Watcher, WatchHub, filtered
@@ -102,7 +101,7 @@ class Store:
         entries = None if proposer is None else proposer.changes_since(version)
         if entries is None:
             raise CompactedError(version)
-        return self._hub.subscribe(watches, _replay([*entries], self._applied, watches))
+        return self._hub.subscribe(watches, _replay([*entries], watches))
 
     # Transactions
 
@@ -119,11 +118,7 @@ class Store:
         self._send_open_part()
         tx = self._begin()
         try:
-            with self._executing(tx):
-                result = callback(tx)
-        except BaseException:
-            tx.undo()
-            raise
+            result = self._run(tx, callback)
         finally:
             tx.close()
         if tx.changes:
@@ -140,13 +135,17 @@ class Store:
         version = self._applied if self._proposer is None else self._proposer.next_index() - 1
         return Tx(self._newest, version, self._clock.now())
 
-    @contextlib.contextmanager
-    def _executing(self, tx: Tx) -> Iterator[None]:
+    def _run(self, tx: Tx, callback: Callable[[Tx], T]) -> T:
+        """Run ``callback``; if it raises, undo what it changed."""
         if self._running is not None:
             raise RuntimeError("a transaction cannot be started inside another")
+        start = len(tx.changes)
         self._running = tx
         try:
-            yield
+            return callback(tx)
+        except BaseException:
+            tx.undo(start)
+            raise
         finally:
             self._running = None
 
@@ -175,7 +174,7 @@ class Store:
         self._in_flight.append(in_flight)
         try:
             return self._proposer.propose(payload)
-        except ProposalError:
+        except BaseException:
             if self._in_flight and self._in_flight[-1] is in_flight:
                 self._in_flight.pop()
                 tx.undo()
@@ -300,10 +299,9 @@ class Store:
             self._committed[kind].check_invariants()
 
 
-def _replay(entries: list[tuple[int, bytes]], last: int, watches: tuple[Watch, ...]) -> Iterator[Commit]:
+def _replay(entries: list[tuple[int, bytes]], watches: tuple[Watch, ...]) -> Iterator[Commit]:
+    """Parse one entry after the other as the reader asks for them, so that a long replay holds nobody up."""
     for index, data in entries:
-        if index > last:
-            return
         events = (Event(action, stored) for action, _, stored in codec.decode_entry(data))
         commit = filtered(watches, index, events)
         if commit is not None:

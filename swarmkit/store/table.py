@@ -1,57 +1,63 @@
 """One table: rows by id, and indexes that are kept with every change, so that no search scans."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from swarmkit.store import by
 from swarmkit.store.errors import InvalidSelectorError
-from swarmkit.store.objects import SCHEMAS, Row, Schema
+from swarmkit.store.objects import SCHEMAS, IndexEntry, Row, Schema
 
 #: A set of ids that makes up more than this part of its table is put in order along the table's own order.
 _LARGE_PART = 1 / 8
 
 
 class SortedKeys:
-    """The keys of a mapping in order, kept from the first time somebody asks.
+    """A changing set of strings in order, kept from the first time somebody asks.
 
-    Additions are remembered and merged at the next reading: a reading costs time linear in the number of keys
+    Changes are remembered and merged at the next reading: a reading costs time linear in the number of keys
     if there were changes, and none otherwise.
     """
 
-    __slots__ = ("_added", "_keys", "_removed", "_source")
+    __slots__ = ("_added", "_all", "_keys", "_removed")
 
-    def __init__(self, source: Mapping[str, object]) -> None:
-        self._source = source
+    def __init__(self, all: Callable[[], Iterable[str]]) -> None:
+        self._all = all
         self._keys: list[str] | None = None
         self._added: set[str] = set()
-        self._removed = False
+        self._removed: set[str] = set()
 
     def added(self, key: str) -> None:
-        """Note that ``key`` has come into the mapping."""
-        if self._keys is not None:
+        """Note that ``key`` has come into the set."""
+        if self._keys is None:
+            return
+        if key in self._removed:
+            self._removed.discard(key)
+        else:
             self._added.add(key)
 
     def removed(self, key: str) -> None:
-        """Note that ``key`` has left the mapping."""
-        if self._keys is not None:
+        """Note that ``key`` has left the set."""
+        if self._keys is None:
+            return
+        if key in self._added:
             self._added.discard(key)
-            self._removed = True
+        else:
+            self._removed.add(key)
 
     def in_order(self) -> list[str]:
         """Return all keys, ascending; not to be changed or kept."""
-        keys = self._keys
-        if keys is None:
-            keys = sorted(self._source)
-        elif self._removed:
-            keys = [key for key in keys if key in self._source and key not in self._added]
+        if self._keys is None:
+            self._keys = sorted(self._all())
+        if self._removed:
+            self._keys = [key for key in self._keys if key not in self._removed]
+            self._removed = set()
         if self._added:
-            keys = keys + sorted(self._added)
-            keys.sort()
+            self._keys = self._keys + sorted(self._added)
+            self._keys.sort()  # two ascending runs: a merge
             self._added = set()
-        self._removed = False
-        self._keys = keys
-        return keys
+        return self._keys
 
     def with_prefix(self, prefix: str) -> Iterator[str]:
         """Yield the keys that start with ``prefix``, ascending."""
@@ -62,61 +68,16 @@ class SortedKeys:
             yield keys[position]
 
 
-class Index:
-    """Ids by value. A value with one id, the common case of names and slots, costs no set of its own."""
-
-    __slots__ = ("_ids", "_sorted")
-
-    def __init__(self, sortable: bool) -> None:
-        self._ids: dict[Hashable, str | set[str]] = {}
-        self._sorted = SortedKeys(self._ids) if sortable else None  # type: ignore[arg-type]
-
-    def add(self, value: Hashable, id: str) -> None:
-        """Enter ``id`` under ``value``."""
-        ids = self._ids.get(value)
-        if ids is None:
-            self._ids[value] = id
-            if self._sorted is not None:
-                self._sorted.added(str(value))
-        elif isinstance(ids, str):
-            self._ids[value] = {ids, id}
-        else:
-            ids.add(id)
-
-    def discard(self, value: Hashable, id: str) -> None:
-        """Take out ``id`` from under ``value``; it must be there."""
-        ids = self._ids[value]
-        if isinstance(ids, set) and len(ids) > 1:
-            ids.discard(id)
-            return
-        del self._ids[value]
-        if self._sorted is not None:
-            self._sorted.removed(str(value))
-
-    def ids(self, value: Hashable) -> Collection[str]:
-        """Return the ids under ``value``, in no order."""
-        ids = self._ids.get(value, ())
-        return (ids,) if isinstance(ids, str) else ids
-
-    def with_prefix(self, prefix: str) -> Iterator[Collection[str]]:
-        """Yield the ids of each value that starts with ``prefix``, by ascending value."""
-        if self._sorted is not None:
-            for value in self._sorted.with_prefix(prefix):
-                yield self.ids(value)
-
-    def content(self) -> dict[Hashable, set[str]]:
-        """Return a copy of everything, for comparison."""
-        return {value: {ids} if isinstance(ids, str) else set(ids) for value, ids in self._ids.items()}
-
-
 class Table:
     """The objects of one kind."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.rows: dict[str, Row] = {}
-        self._order = SortedKeys(self.rows)
-        self._indexes = {index: Index(index in schema.prefixes) for index in schema.indexes}
+        # Ids by index entry. One id, the common case of names and slots, costs no set of its own.
+        self._ids: dict[IndexEntry, str | set[str]] = {}
+        self._order = SortedKeys(lambda: self.rows)
+        self._values = {index: SortedKeys(partial(self._all, index)) for index in schema.prefixes - {"id"}}
 
     def put(self, row: Row) -> None:
         """Insert a row, or put it in the place of the one with its id."""
@@ -135,19 +96,40 @@ class Table:
         self._order.removed(id)
         self._leave(row.entries, id)
 
-    def _enter(self, entries: Iterable[tuple[str, Hashable]], id: str) -> None:
-        indexes = self._indexes
-        for index, value in entries:
-            indexes[index].add(value, id)
+    def _enter(self, entries: Iterable[IndexEntry], id: str) -> None:
+        for entry in entries:
+            ids = self._ids.get(entry)
+            if ids is None:
+                self._ids[entry] = id
+                index, value = entry
+                if index in self._values:
+                    self._values[index].added(str(value))
+            elif isinstance(ids, str):
+                self._ids[entry] = {ids, id}
+            else:
+                ids.add(id)
 
-    def _leave(self, entries: Iterable[tuple[str, Hashable]], id: str) -> None:
-        indexes = self._indexes
-        for index, value in entries:
-            indexes[index].discard(value, id)
+    def _leave(self, entries: Iterable[IndexEntry], id: str) -> None:
+        for entry in entries:
+            ids = self._ids[entry]
+            if isinstance(ids, set) and len(ids) > 1:
+                ids.remove(id)
+                continue
+            del self._ids[entry]
+            index, value = entry
+            if index in self._values:
+                self._values[index].removed(str(value))
+
+    def _all(self, index: str) -> Iterator[str]:
+        return (str(entry[1]) for entry in self._ids if entry[0] == index)
+
+    def _ids_of(self, index: str, value: Hashable) -> Collection[str]:
+        ids = self._ids.get((index, value), ())
+        return (ids,) if isinstance(ids, str) else ids
 
     def ids_named(self, folded: str) -> Collection[str]:
         """Return the ids of the objects with this folded name."""
-        return self._indexes["name"].ids(folded)
+        return self._ids_of("name", folded)
 
     def ids_in_order(self) -> list[str]:
         """Return all ids, ascending; not to be changed or kept."""
@@ -173,7 +155,7 @@ class Table:
             case by.Exact(index, value):
                 if index not in self.schema.indexes:
                     raise InvalidSelectorError(self.schema.table, index)
-                return self._sorted(self._indexes[index].ids(value))
+                return self._sorted(self._ids_of(index, value))
             case by.Prefix(index, prefix):
                 return self._select_prefix(index, prefix)
             case by.AnyOf(selectors):
@@ -187,8 +169,8 @@ class Table:
         if index == "id":
             return list(self._order.with_prefix(prefix))
         found: dict[str, None] = {}
-        for ids in self._indexes[index].with_prefix(prefix):
-            found.update(dict.fromkeys(sorted(ids)))
+        for value in self._values[index].with_prefix(prefix):
+            found.update(dict.fromkeys(sorted(self._ids_of(index, value))))
         return found
 
     def _sorted(self, ids: Collection[str]) -> Collection[str]:
@@ -200,13 +182,15 @@ class Table:
 
     def check_invariants(self) -> None:
         """Assert that every index holds exactly the entries of the rows, and the order exactly the ids."""
-        expected: dict[str, dict[Hashable, set[str]]] = {index: {} for index in self._indexes}
+        expected: dict[IndexEntry, set[str]] = {}
         for id, row in self.rows.items():
             assert row.id == id == row.object.id, f"row {row.id} stands under {id}"
-            for index, value in self.schema.row(row.object).entries:
-                expected[index].setdefault(value, set()).add(id)
-        actual = {index: entries.content() for index, entries in self._indexes.items()}
+            for entry in self.schema.row(row.object).entries:
+                expected.setdefault(entry, set()).add(id)
+        actual = {entry: {ids} if isinstance(ids, str) else ids for entry, ids in self._ids.items()}
         assert actual == expected, f"indexes of {self.schema.table} differ from its rows"
+        for index, values in self._values.items():
+            assert values.in_order() == sorted(self._all(index)), f"order of {index} is wrong"
         assert self.ids_in_order() == sorted(self.rows), f"order of {self.schema.table} is wrong"
 
 

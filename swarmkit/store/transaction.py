@@ -1,8 +1,7 @@
 """Readers and transactions: what runs inside the callbacks of ``view``, ``update`` and ``batch``."""
 
 import datetime
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from swarmkit.api import messages as api
 from swarmkit.clock import timestamp
@@ -20,8 +19,7 @@ from swarmkit.store.objects import SCHEMAS_BY_TABLE, O, Row, StoreObject
 from swarmkit.store.table import Table
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One change of one table.
 
     Attributes:

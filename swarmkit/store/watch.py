@@ -45,6 +45,8 @@ class Watcher:
         while (commit := self.next_nowait()) is None:
             if self._closed:
                 raise StopAsyncIteration
+            if self._reader is not None:
+                raise RuntimeError("the watcher is already being read")
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader

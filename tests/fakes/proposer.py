@@ -35,7 +35,7 @@ class FakeProposer:
         self._waiting: deque[_Waiting] = deque()
         self._leading = True
         self._stopped = False
-        self._next = 1
+        self._next = 2  # behind the entry with which a leader begins
         self._first_kept = 1
 
     @property
