@@ -3,8 +3,8 @@
 Source: contract/dispatcher-agent.md, 9 and 10; contract/executor.md.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import Protocol, runtime_checkable
 
 from swarmkit.api import messages as api
 
@@ -128,4 +128,19 @@ class Executor(Protocol):
 
     async def set_network_keys(self, keys: Sequence[api.EncryptionKey]) -> None:
         """Take the swarm's network keys."""
+        ...
+
+
+@runtime_checkable
+class Sweeper(Protocol):
+    """What an executor may offer besides: to find workloads of this node that no task accounts for."""
+
+    async def sweep(self, task_ids: Collection[str]) -> None:
+        """Remove every workload of this node whose task is not in ``task_ids``.
+
+        Called once per run of the agent, after the first complete assignment (contract/executor.md, 15).
+
+        Raises:
+            TemporaryError: the engine cannot be reached; asked again at the next complete assignment.
+        """
         ...

@@ -1,0 +1,54 @@
+"""What this node tells the managers about itself. Pure.
+
+Source: contract/dispatcher-agent.md, 6, "Description refresh"; contract/executor.md, 15 and 16.
+"""
+
+from dataclasses import dataclass
+
+from swarmkit.api import messages as api
+
+#: Engine label that carries, in one sentence, why the node's engine cannot be used; absent while it can.
+#: Managers store it with the description, so ``swarmctl node ls`` and ``node inspect`` can show it.
+ENGINE_ERROR_LABEL = "swarmkit.engine.error"
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the daemon adds to the executor's description.
+
+    Attributes:
+        hostname: replaces the executor's, if not empty.
+        tls_info: root and issuer of this node's certificate; None if not known.
+        fips: whether the node runs in FIPS mode.
+    """
+
+    hostname: str
+    tls_info: api.NodeTLSInfo | None
+    fips: bool
+
+
+def complete(described: api.NodeDescription, overrides: Overrides) -> api.NodeDescription:
+    """Return the description to send."""
+    result = api.NodeDescription()
+    result.CopyFrom(described)
+    if overrides.hostname:
+        result.hostname = overrides.hostname
+    if overrides.tls_info is not None:
+        result.tls_info.CopyFrom(overrides.tls_info)
+    result.fips = overrides.fips
+    return result
+
+
+def without_engine(last: api.NodeDescription | None, hostname: str, error: str) -> api.NodeDescription:
+    """Return what to send while the engine cannot be reached: the last description, or a bare one.
+
+    A bare one names no resources, so nothing that reserves any is placed here; the error stands in a label
+    of the engine in both.
+    """
+    result = api.NodeDescription()
+    if last is not None:
+        result.CopyFrom(last)
+    else:
+        result.hostname = hostname
+    result.engine.labels[ENGINE_ERROR_LABEL] = error
+    return result
