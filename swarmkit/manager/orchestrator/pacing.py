@@ -1,0 +1,68 @@
+"""Keeping the event loop free: passes that pause, and waits that a deadline or an event ends."""
+
+import asyncio
+from typing import TypeVar
+
+from swarmkit.aio import cancel_and_wait
+from swarmkit.clock import Clock
+from swarmkit.manager.orchestrator.steps import Steps
+
+#: Longest stretch of work between two pauses, in seconds: half of what the loop allows anyone.
+STRETCH_SECONDS = 0.01
+
+T = TypeVar("T")
+
+
+class Pacer:
+    """Gives way to the event loop when a pass has run for ``STRETCH_SECONDS`` since its last pause.
+
+    One per pass: between two awaits of the caller, time spent elsewhere counts as a pause.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+
+    async def pause(self) -> None:
+        """Yield once if the stretch is used up; call after each item."""
+        if self._clock.monotonic() - self._since >= STRETCH_SECONDS:
+            await self._clock.sleep(0)
+            self._since = self._clock.monotonic()
+
+    async def drive(self, steps: Steps[T]) -> T:
+        """Run a computation to its end, pausing between its pieces where due, and return its result."""
+        try:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                await self.pause()
+        finally:
+            steps.close()
+
+
+async def wait_for_event(event: asyncio.Event, clock: Clock, deadline: float | None) -> None:
+    """Wait until ``event`` is set or the monotonic ``deadline`` (None: never) has come, then clear the event.
+
+    Cancellation leaves nothing behind.
+    """
+    if not event.is_set():
+        if deadline is None:
+            await event.wait()
+        else:
+            await _wait_bounded(event, clock, deadline - clock.monotonic())
+    event.clear()
+
+
+async def _wait_bounded(event: asyncio.Event, clock: Clock, seconds: float) -> None:
+    if seconds <= 0:
+        return
+    loop = asyncio.get_running_loop()
+    waits = [loop.create_task(event.wait()), loop.create_task(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            await cancel_and_wait(wait)
