@@ -1,0 +1,26 @@
+"""Long passes on the event loop, cut into pieces (docs/architecture.md, One process, one event loop)."""
+
+import asyncio
+
+from swarmkit.clock import Clock
+
+#: Longest piece, in seconds: half of what is allowed, as one more step follows the look at the clock.
+SLICE_SECONDS = 0.010
+
+
+class Pacer:
+    """Tells a long pass when to let the event loop go on with other things."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+
+    async def breathe(self) -> None:
+        """Yield to the event loop if the running piece is long enough; call between small steps."""
+        if self._clock.monotonic() - self._since >= SLICE_SECONDS:
+            await self.rest()
+
+    async def rest(self) -> None:
+        """Yield to the event loop and begin a new piece."""
+        await asyncio.sleep(0)
+        self._since = self._clock.monotonic()
