@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from swarmkit.api import messages as api
 from swarmkit.store.errors import DivergenceError
 from swarmkit.store.events import Action
@@ -43,7 +45,7 @@ def decode_entry(data: bytes) -> Iterator[tuple[Action, str, StoreObject]]:
     """
     try:
         request = api.InternalRaftRequest.FromString(data)
-    except ValueError as error:  # protobuf's DecodeError
+    except DecodeError as error:
         raise DivergenceError(f"log entry cannot be parsed: {error}") from error
     for item in request.action:
         table = item.WhichOneof("target")
@@ -84,7 +86,7 @@ def decode_snapshot(data: bytes) -> dict[str, dict[str, StoreObject]]:
     """
     try:
         snapshot = api.StoreSnapshot.FromString(data)
-    except ValueError as error:
+    except DecodeError as error:
         raise DivergenceError(f"snapshot cannot be parsed: {error}") from error
     return {
         table: {stored.id: copy_of(stored) for stored in getattr(snapshot, schema.snapshot_field)}
