@@ -1,0 +1,281 @@
+"""Two connections spliced into one: bytes pass both ways with back-pressure, and ends propagate.
+
+TLS ends here with ``ssl.SSLObject`` and memory BIOs, not with asyncio's TLS transport: that one drops the
+alert which tells a refused client why, cannot half-close, and holds a 256 KiB buffer a connection.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+#: What every HTTP/2 client sends first (RFC 9113, 3.4).
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: Largest piece read from a TLS connection at once, in bytes: four full records.
+_READ_BYTES = 65536
+
+
+class NotHttp2Error(Exception):
+    """The client's first bytes are not HTTP/2."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before it had sent anything that counts."""
+
+
+class PipeEnd(asyncio.Protocol):
+    """One side of a splice; the inner server's is just this. Nothing is read until both are joined."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self.other: PipeEnd | None = None
+        self.ended = False  # this side sends no more
+        self.lost = False  # this side is closed
+        self.on_end: Callable[[], None] = lambda: None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection; there is one from the moment asyncio hands this object out."""
+        assert self._transport is not None, "not connected"
+        return self._transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; nothing is read before both sides stand."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.pause_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what came."""
+        self.deliver(data)
+
+    def deliver(self, data: bytes) -> None:
+        """Hand plain bytes of this side to the other."""
+        assert self.other is not None, "not read before the splice"
+        if not self.other.lost:
+            self.other.send(data)
+
+    def eof_received(self) -> bool:
+        """Pass on the end of this direction; the other direction may go on."""
+        if not self.ended:
+            self.ended = True
+            if self.other is not None:
+                self.other.finish()
+            self.on_end()
+        return True
+
+    def pause_writing(self) -> None:
+        """This side reads too slowly: stop reading the other."""
+        if self.other is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """This side has caught up."""
+        if self.other is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other side once it has been given all that came from this one."""
+        self.lost = True
+        if self.other is not None:
+            self.other.close()
+        self.on_end()
+
+    def send(self, data: bytes) -> None:
+        """Send plain bytes out on this side."""
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """Send no more on this side, and go on reading."""
+        self.transport.write_eof()
+
+    def close(self) -> None:
+        """Close this side when what is buffered has gone out."""
+        self.transport.close()
+
+
+class ClientEnd(PipeEnd):
+    """The client's side. It reads the HTTP/2 preface before anything is passed on.
+
+    Attributes:
+        preface: ends when the preface is there, or fails with ``NotHttp2Error`` or ``ClientGoneError``.
+        last_data: loop time of the client's last bytes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._head = bytearray()  # at most what one read brings: reading pauses when the preface is there
+        self.preface: asyncio.Future[None] = loop.create_future()
+        self.last_data = loop.time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport and read the preface."""
+        super().connection_made(transport)
+        self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and note when."""
+        self.last_data = self._loop.time()
+        super().data_received(data)
+
+    def deliver(self, data: bytes) -> None:
+        """Collect the preface; later, pass on what came."""
+        if self.other is not None:
+            super().deliver(data)
+            return
+        self._head += data
+        if not PREFACE.startswith(bytes(self._head[: len(PREFACE)])):
+            self.transport.pause_reading()
+            self.fail(NotHttp2Error("the client does not speak HTTP/2"))
+        elif len(self._head) >= len(PREFACE):
+            self.transport.pause_reading()
+            if not self.preface.done():
+                self.preface.set_result(None)
+
+    def eof_received(self) -> bool:
+        """Pass on the end; before the preface, give up."""
+        self.fail(ClientGoneError("the client closed the connection before it sent a request"))
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other side; before the preface, give up."""
+        self.fail(ClientGoneError("the client closed the connection before it sent a request"))
+        super().connection_lost(exc)
+
+    def join(self, inner: PipeEnd) -> None:
+        """Splice: hand ``inner`` what has come so far and let both sides flow."""
+        self.other, inner.other = inner, self
+        inner.send(bytes(self._head))
+        self._head.clear()
+        if self.ended:
+            inner.finish()
+        if self.lost:
+            inner.close()
+        self.transport.resume_reading()
+        inner.transport.resume_reading()
+
+    def fail(self, error: Exception) -> None:
+        """End ``preface`` with ``error`` unless it has ended; nobody need be waiting."""
+        if not self.preface.done():
+            self.preface.set_exception(error)
+            self.preface.exception()
+
+
+class TlsClientEnd(ClientEnd):
+    """The client's side when it speaks TLS.
+
+    A failed handshake sends its alert, ends this direction, and reads on without looking: a close with
+    unread bytes would reset the connection, and the client might never see the alert.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: ssl.SSLContext) -> None:
+        super().__init__(loop)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._ready = False
+        self._failed = False
+
+    @property
+    def certificate(self) -> Mapping[str, Any]:
+        """The client's verified certificate as ``ssl`` describes it; empty if none was shown."""
+        return self._tls.getpeercert() or {}
+
+    @property
+    def protocol(self) -> str:
+        """The ALPN protocol agreed on; empty if the client offered none."""
+        return self._tls.selected_alpn_protocol() or ""
+
+    def data_received(self, data: bytes) -> None:
+        """Decrypt what came and pass it on."""
+        if self._failed:
+            return
+        self.last_data = self._loop.time()
+        self._incoming.write(data)
+        try:
+            if not self._ready:
+                self._tls.do_handshake()
+                self._ready = True
+            while plain := self._tls.read(_READ_BYTES):
+                self.deliver(plain)
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLZeroReturnError:  # close_notify: the client sends no more
+            self._flush()
+            self.eof_received()
+        except ssl.SSLError as error:
+            self._failed = True
+            self.fail(error)
+            self._flush()
+            self.transport.write_eof()
+            if self._ready:
+                self.transport.close()
+        else:
+            self._flush()
+
+    def send(self, data: bytes) -> None:
+        """Encrypt and send."""
+        if self._failed:
+            return
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._tls.write(view) :]
+        except ssl.SSLError:  # the other direction has failed and closes the connection
+            return
+        self._flush()
+
+    def finish(self) -> None:
+        """Send close_notify, then no more."""
+        self._say_goodbye()
+        super().finish()
+
+    def close(self) -> None:
+        """Send close_notify and close when it has gone out."""
+        self._say_goodbye()
+        super().close()
+
+    def _say_goodbye(self) -> None:
+        if self._ready and not self._failed and not self.transport.is_closing():
+            with contextlib.suppress(ssl.SSLError):  # "want read": we do not wait for the client's own
+                self._tls.unwrap()
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self.transport.write(self._outgoing.read())
+
+
+class Splice:
+    """A client's connection and its inner one, joined for their common life."""
+
+    def __init__(self, client: ClientEnd, inner: PipeEnd, closing_seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends: tuple[PipeEnd, PipeEnd] = (client, inner)
+        self._closing_seconds = closing_seconds
+        self._deadline: asyncio.TimerHandle | None = None
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        client.on_end = inner.on_end = self._end
+        client.join(inner)
+        self._end()
+
+    def abort(self) -> None:
+        """Cut both sides at once."""
+        for end in self._ends:
+            end.transport.abort()
+
+    def _end(self) -> None:
+        """One direction or one side has ended: what is left gets a deadline."""
+        if all(end.lost for end in self._ends):
+            if self._deadline is not None:
+                self._deadline.cancel()
+            if not self.closed.done():
+                self.closed.set_result(None)
+            return
+        if any(end.ended or end.lost for end in self._ends) and self._deadline is None:
+            self._deadline = self._loop.call_later(self._closing_seconds, self.abort)
+        if all(end.ended for end in self._ends):
+            for end in self._ends:
+                end.close()
