@@ -1,0 +1,191 @@
+"""What every command shares: global flags before or after the verb, nouns loaded when they are used, errors.
+
+Exit codes: 0 done, 1 failed, 2 misused.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+DEFAULT_SOCKET = "/var/run/swarmd.sock"
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Failure(click.ClickException):
+    """A command failed; the text is printed behind ``Error:`` and the exit code is 1."""
+
+
+@dataclass
+class Settings:
+    """The global flags.
+
+    Attributes:
+        socket: path of the manager's control socket.
+        no_resolve: print ids instead of names.
+    """
+
+    socket: str = DEFAULT_SOCKET
+    no_resolve: bool = False
+
+
+def settings(context: click.Context) -> Settings:
+    """Return the settings of this invocation."""
+    return context.find_root().ensure_object(Settings)
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        source = context.get_parameter_source(parameter.name or "")
+        on_root = context.parent is None
+        # After the verb only a flag that was really given counts: defaults must not undo one before it.
+        if on_root or source is click.core.ParameterSource.COMMANDLINE:
+            setattr(settings(context), name, value)
+
+    return callback
+
+
+def global_options() -> list[click.Parameter]:
+    """Return new copies of the flags that every command takes."""
+    return [
+        click.Option(
+            ["-s", "--socket"],
+            envvar="SWARM_SOCKET",
+            default=DEFAULT_SOCKET,
+            show_default=True,
+            show_envvar=True,
+            expose_value=False,
+            callback=_remember("socket"),
+            help="Socket of the manager.",
+        ),
+        click.Option(
+            ["-n", "--no-resolve"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("no_resolve"),
+            help="Print ids instead of names.",
+        ),
+    ]
+
+
+def plain_booleans(args: list[str], parameters: list[click.Parameter]) -> list[str]:
+    """Rewrite ``--flag=true`` and ``--flag=false`` into the form the parser knows; words behind ``--`` stay."""
+    flags = {
+        name: option
+        for option in parameters
+        if isinstance(option, click.Option) and option.is_flag
+        for name in option.opts
+    }
+    rewritten: list[str] = []
+    for position, word in enumerate(args):
+        if word == "--":
+            return rewritten + args[position:]
+        name, equals, value = word.partition("=")
+        if not equals or name not in flags or value.lower() not in ("true", "false"):
+            rewritten.append(word)
+        elif value.lower() == "true":
+            rewritten.append(name)
+        else:
+            # A flag without a negative form is off when it is not there.
+            rewritten += flags[name].secondary_opts[:1]
+    return rewritten
+
+
+class Verb(click.Command):
+    """A command that also takes the global flags, and ``--flag=true`` for boolean ones."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *global_options()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words behind the verb."""
+        return super().parse_args(ctx, plain_booleans(args, self.params))
+
+
+class Noun(click.Group):
+    """A group of verbs; a few of them have a second name."""
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._aliases: dict[str, str] = kwargs.pop("aliases", {})
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *global_options()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a verb by its name or its alias."""
+        return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
+
+
+class Root(Noun):
+    """The program: nouns live in ``swarmctl.commands`` and are imported when asked for."""
+
+    def __init__(self, *args: Any, nouns: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._nouns = nouns
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the nouns, sorted."""
+        return sorted(self._nouns)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a noun, by its name or its alias."""
+        name = self._aliases.get(cmd_name, cmd_name)
+        if name not in self._nouns:
+            return None
+        command: click.Command = importlib.import_module(f"swarmctl.commands.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the nouns without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._nouns[name]) for name in self.list_commands(ctx)])
+
+
+class Parsed(click.ParamType[Any]):
+    """A flag whose text goes through a pure function that raises ``ValueError`` with a sentence."""
+
+    def __init__(self, parse: Callable[[str], Any], name: str) -> None:
+        self._parse = parse
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text; what is parsed already passes."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-q/--quiet``: ids alone, one a line."""
+    return click.option("-q", "--quiet", is_flag=True, help="Print ids only.")(function)
+
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--format``: for people, or the objects as JSON."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="For people, or the objects as JSON for scripts.",
+    )(function)
+
+
+def verbose_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-v/--verbose``: what newer versions show."""
+    return click.option("-v", "--verbose", is_flag=True, help="Show more.")(function)
+
+
+def all_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-a/--all``: also tasks that are no longer wanted."""
+    return click.option(
+        "-a", "--all", "show_all", is_flag=True, help="Show also tasks that are no longer wanted."
+    )(function)

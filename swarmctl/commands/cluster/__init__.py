@@ -1,0 +1,17 @@
+"""``swarmctl cluster``."""
+
+import click
+
+from swarmctl.base import HELP, Noun
+from swarmctl.commands.cluster.inspect import inspect
+from swarmctl.commands.cluster.ls import ls
+from swarmctl.commands.cluster.update import update
+
+
+@click.group("cluster", cls=Noun, context_settings=HELP)
+def command() -> None:
+    """The swarm as a whole."""
+
+
+for verb in (inspect, ls, update):
+    command.add_command(verb)

@@ -1,0 +1,46 @@
+"""``swarmctl cluster update``."""
+
+from typing import Any
+
+import click
+
+from swarmctl.base import Verb
+from swarmctl.client import connect
+from swarmctl.commands.service.options import DURATION, listing, option
+from swarmctl.flags.cluster import merge
+from swarmctl.flags.service import FlagError
+from swarmkit.api import messages as api
+
+
+@click.command("update", cls=Verb)
+@click.argument("cluster", default="default")
+@option("--taskhistory", type=int, help="Ended tasks kept for each instance; a negative number keeps all.")
+@option("--certexpiry", type=DURATION, metavar="TIME", help="Lifetime of node certificates, such as 2160h.")
+@option("--heartbeatperiod", type=DURATION, metavar="TIME", help="How often nodes report, such as 5s.")
+@listing(
+    "--autoaccept", "Roles admitted without an operator; those not listed are not", "worker|manager|none"
+)
+@option("--log-driver", help="Log driver of tasks whose service names none.")
+@listing("--log-opt", "Options of that log driver", "KEY=VALUE")
+@click.option(
+    "--rotate-join-token",
+    type=click.Choice(["worker", "manager"], case_sensitive=False),
+    help="Make a new join token; the old one admits nobody any more.",
+)
+@click.pass_context
+def update(context: click.Context, /, cluster: str, rotate_join_token: str | None, **flags: Any) -> None:
+    """Change the cluster's settings and print its id."""
+    rotation = api.KeyRotation(
+        worker_join_token=rotate_join_token == "worker", manager_join_token=rotate_join_token == "manager"
+    )
+    with connect(context) as client:
+        found = client.cluster(cluster)
+        try:
+            spec = merge(found.spec, flags)
+        except FlagError as error:
+            raise click.UsageError(str(error)) from error
+        request = api.UpdateClusterRequest(
+            cluster_id=found.id, cluster_version=found.meta.version, spec=spec, rotation=rotation
+        )
+        client.call(client.control.UpdateCluster, request)
+    click.echo(found.id)

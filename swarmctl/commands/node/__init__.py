@@ -1,0 +1,19 @@
+"""``swarmctl node``."""
+
+import click
+
+from swarmctl.base import HELP, Noun
+from swarmctl.commands.node.inspect import inspect
+from swarmctl.commands.node.ls import ls
+from swarmctl.commands.node.membership import accept, reject
+from swarmctl.commands.node.remove import remove
+from swarmctl.commands.node.update import activate, drain, pause, update
+
+
+@click.group("node", cls=Noun, aliases={"rm": "remove"}, context_settings=HELP)
+def command() -> None:
+    """The machines of the swarm."""
+
+
+for verb in (accept, activate, drain, inspect, ls, pause, reject, remove, update):
+    command.add_command(verb)

@@ -1,0 +1,1 @@
+"""Flag values: text to numbers and messages; pure (contract/cli.md, 3)."""

@@ -1,0 +1,22 @@
+"""``swarmctl``: steers a swarm over a manager's socket."""
+
+import click
+
+from swarmctl.base import HELP, Root
+
+NOUNS = {
+    "cluster": "The swarm as a whole: settings, join tokens.",
+    "completion": "Print the completion script of a shell.",
+    "node": "The machines of the swarm.",
+    "service": "What the swarm keeps running (alias: svc).",
+    "task": "Single instances of services.",
+    "version": "Print the version.",
+}
+
+
+@click.group(cls=Root, nouns=NOUNS, aliases={"svc": "service"}, context_settings=HELP)
+def main() -> None:
+    """Control a swarm.
+
+    Every command talks to a manager over its unix socket: --socket, or SWARM_SOCKET.
+    """

@@ -1,0 +1,120 @@
+"""The daemon's command line: flags to ``NodeConfig``, signals to a clean stop, errors to one sentence."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from swarmkit import __version__
+from swarmkit.log import LEVELS, configure
+from swarmkit.node import config as node_config
+from swarmkit.node.config import ConfigError, NodeConfig
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+#: Longest wait for a clean stop before the process ends anyway, in seconds; the servers take up to 8 of them.
+STOP_SECONDS = 30.0
+
+
+@click.command(context_settings=HELP)
+@click.option(
+    "-d",
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=node_config.DEFAULT_STATE_DIR,
+    show_default=True,
+    help="Directory of this node's identity, log and task database.",
+)
+@click.option("--hostname", default="", help="Host name to report  [default: the machine's].")
+@click.option("--join-addr", default="", metavar="HOST:PORT", help="Join a swarm through this manager.")
+@click.option(
+    "--join-token",
+    default="",
+    metavar="TOKEN",
+    envvar="SWARM_JOIN_TOKEN",
+    help="Token that admits this node at once; its kind decides the role  [env: SWARM_JOIN_TOKEN].",
+)
+@click.option(
+    "--listen-control-api",
+    type=click.Path(path_type=Path),
+    default=node_config.DEFAULT_CONTROL_SOCKET,
+    show_default=True,
+    help="Unix socket of the control API (managers only).",
+)
+@click.option(
+    "--listen-remote-api",
+    default=node_config.DEFAULT_LISTEN_REMOTE,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address other nodes connect to (managers only).",
+)
+@click.option("--advertise-remote-api", default="", metavar="HOST:PORT", help="Address to tell other nodes.")
+@click.option(
+    "--executor",
+    type=click.Choice(node_config.EXECUTORS),
+    default="docker",
+    show_default=True,
+    help="What runs the tasks: a Docker engine, local processes, or a simulation without either.",
+)
+@click.option(
+    "--engine-addr",
+    default=lambda: os.environ.get("DOCKER_HOST") or node_config.DEFAULT_ENGINE,
+    show_default=f"$DOCKER_HOST or {node_config.DEFAULT_ENGINE}",
+    help="Address of the Docker engine.",
+)
+@click.option(
+    "-l",
+    "--log-level",
+    type=click.Choice(list(LEVELS)),
+    default="info",
+    show_default=True,
+    help="Least important lines to log.",
+)
+@click.version_option(__version__, "-v", "--version", message="swarmd %(version)s")
+def main(
+    state_dir: Path,
+    hostname: str,
+    join_addr: str,
+    join_token: str,
+    listen_control_api: Path,
+    listen_remote_api: str,
+    advertise_remote_api: str,
+    executor: str,
+    engine_addr: str,
+    log_level: str,
+) -> None:
+    """Run a node of a swarm.
+
+    Without --join-addr the node founds a new swarm, or resumes what its state directory holds.
+    """
+    settings = NodeConfig(
+        state_dir=state_dir,
+        control_socket=listen_control_api,
+        listen_remote=listen_remote_api,
+        advertise_remote=advertise_remote_api,
+        join_addr=join_addr,
+        join_token=join_token,
+        hostname=hostname,
+        executor=executor,
+        engine_addr=engine_addr,
+    )
+    try:
+        settings.validate()
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    configure(log_level)
+    sys.exit(asyncio.run(serve(settings)))
+
+
+async def serve(settings: NodeConfig) -> int:
+    """Run the node until a signal or a fatal error; returns the exit code."""
+    # grpc and the rest of the daemon are imported only here: --help and --version stay quick.
+    from swarmd.serve import run_node
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return await run_node(settings, stop, STOP_SECONDS)
