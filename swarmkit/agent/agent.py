@@ -13,7 +13,7 @@ from swarmkit.agent.backoff import Backoff
 from swarmkit.agent.database import TaskDatabase
 from swarmkit.agent.description import Overrides, complete, without_engine
 from swarmkit.agent.exec import Executor, TemporaryError
-from swarmkit.agent.manager import Broker, Connect, GrpcManager, ManagerError
+from swarmkit.agent.manager import UNAVAILABLE, Broker, Connect, GrpcManager, ManagerError
 from swarmkit.agent.notices import NodeChange, Notices, listed_managers
 from swarmkit.agent.reporter import Reporter, SendError, Update
 from swarmkit.agent.session import Session, SessionHandlers
@@ -183,7 +183,10 @@ class Agent:
 
     async def _hold_session(self, worker: Worker) -> None:
         """Select a manager and keep one session with it until its end."""
-        connection = await self._broker.select()
+        try:
+            connection = await self._broker.select()
+        except Exception as error:
+            raise ManagerError(UNAVAILABLE, f"no manager to connect to: {error}") from error
         success = False
         try:
             session = Session(
@@ -245,7 +248,12 @@ class Agent:
         session = self._session
         if session is None:
             raise SendError("the session ended")
-        await session.report(updates)
+        try:
+            await session.report(updates)
+        except SendError:
+            if self._session is session:
+                self._session_open.clear()  # it is about to end: wait for the next one
+            raise
 
     # Description
 
