@@ -1,1 +1,47 @@
-"""Replication: PySyncObj driven by the event loop, with this project's own log, snapshots and cycle."""
+"""Replication: PySyncObj driven by the event loop, with this project's own log, snapshots and cycle.
+
+``README.md`` in this folder explains the words, the states and the order of a cycle.
+"""
+
+from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
+from swarmkit.raft.config import RaftConfig, SnapshotPolicy
+from swarmkit.raft.errors import (
+    ApplyError,
+    DiskFullError,
+    ForeignStateError,
+    LibraryError,
+    LogDamagedError,
+    MembershipError,
+    ProposalQueueFullError,
+    RaftConfigError,
+    RaftError,
+    SnapshotDamagedError,
+    SnapshotGapError,
+    StorageError,
+    WriteFailedError,
+    WrongKeyError,
+)
+from swarmkit.raft.node import RaftNode, RaftStatus
+
+__all__ = [
+    "ApplyError",
+    "DiskFullError",
+    "ForeignStateError",
+    "InvalidKeyError",
+    "LibraryError",
+    "LogDamagedError",
+    "MembershipError",
+    "ProposalQueueFullError",
+    "RaftConfig",
+    "RaftConfigError",
+    "RaftError",
+    "RaftNode",
+    "RaftStatus",
+    "RecordCipher",
+    "SnapshotDamagedError",
+    "SnapshotGapError",
+    "SnapshotPolicy",
+    "StorageError",
+    "WriteFailedError",
+    "WrongKeyError",
+]

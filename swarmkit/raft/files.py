@@ -1,0 +1,167 @@
+"""The file operations that durability rests on; tests put a disk that loses power behind this seam."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+#: Prefix of files that are being written; whatever carries it at start is left over and removed.
+TEMPORARY_PREFIX = ".tmp-"
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+
+class AppendFile(Protocol):
+    """A file open at its end. One thread at a time."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data`` at the end; raises OSError, possibly after a part of it."""
+        ...
+
+    def sync(self) -> None:
+        """Return once all that was written is on the disk (fdatasync)."""
+        ...
+
+    def close(self) -> None:
+        """Close; writes nothing."""
+        ...
+
+
+class FileSystem(Protocol):
+    """What the log and the snapshots need of a disk. All methods block and raise OSError."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make ``folder`` and its missing parents, mode 0700, durably."""
+        ...
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in ``folder``, sorted; none if it does not exist."""
+        ...
+
+    def read(self, path: Path) -> bytes:
+        """Return the whole content."""
+        ...
+
+    def create(self, path: Path) -> AppendFile:
+        """Open a new, empty file, mode 0600; the name is durable only after ``sync_folder``."""
+        ...
+
+    def reopen(self, path: Path, size: int) -> AppendFile:
+        """Open an existing file at its end, durably cut to ``size`` bytes if it is longer."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename atomically; durable only after ``sync_folder``."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Delete a file."""
+        ...
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make names created, renamed and removed in ``folder`` durable."""
+        ...
+
+
+class _OsFile:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class OsFiles:
+    """The operating system's files."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make ``folder`` and its missing parents, mode 0700, durably."""
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=FOLDER_MODE)
+        self.sync_folder(folder.parent)
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in ``folder``, sorted; none if it does not exist."""
+        try:
+            return sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: Path) -> bytes:
+        """Return the whole content."""
+        return path.read_bytes()
+
+    def create(self, path: Path) -> AppendFile:
+        """Open a new, empty file, mode 0600."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        return _OsFile(os.open(path, flags, FILE_MODE))
+
+    def reopen(self, path: Path, size: int) -> AppendFile:
+        """Open an existing file at its end, durably cut to ``size`` bytes if it is longer."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+                os.fsync(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return _OsFile(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename atomically."""
+        os.rename(source, target)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file."""
+        os.remove(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make names created, renamed and removed in ``folder`` durable."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_new(files: FileSystem, path: Path, pieces: Iterable[bytes]) -> AppendFile:
+    """Write a file that appears complete or not at all, durably; return it open at its end.
+
+    Raises:
+        OSError: nothing appeared at ``path``, except that after a failed sync of the folder it may have.
+    """
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    file = files.create(temporary)
+    try:
+        for piece in pieces:
+            file.write(piece)
+        file.sync()
+        files.rename(temporary, path)
+        files.sync_folder(path.parent)
+    except BaseException:
+        file.close()
+        with contextlib.suppress(OSError):  # left over: removed at the next start
+            files.remove(temporary)
+        raise
+    return file
+
+
+def remove_leftovers(files: FileSystem, folder: Path) -> None:
+    """Delete files whose writing was interrupted."""
+    for name in files.names(folder):
+        if name.startswith(TEMPORARY_PREFIX):
+            files.remove(folder / name)

@@ -1,0 +1,375 @@
+"""The raft node: what the store, the manager and the metrics see of replication."""
+
+import asyncio
+import random as random_module
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarmkit.aio import TaskOwner
+from swarmkit.api import messages as api
+from swarmkit.clock import Clock
+from swarmkit.log import get_logger
+from swarmkit.raft.cipher import RecordCipher
+from swarmkit.raft.config import RaftConfig, SnapshotPolicy
+from swarmkit.raft.driver import Callbacks, Driver, Lanes
+from swarmkit.raft.entries import read_command, store_command
+from swarmkit.raft.files import FileSystem, OsFiles
+from swarmkit.raft.group import GroupChanges
+from swarmkit.raft.lanes import ThreadLane
+from swarmkit.raft.log_pb2 import MembershipChange
+from swarmkit.raft.membership import pick_raft_id
+from swarmkit.raft.storage import Storage, erase_storage, found_storage, open_storage
+from swarmkit.raft.transport import Mailbox, NoLinks, PeerLinks
+from swarmkit.raft.wal import Identity
+from swarmkit.store.proposer import (
+    MAX_PROPOSAL_BYTES,
+    LeadershipLostError,
+    ProposalTooLargeError,
+    StateMachine,
+    StoppedError,
+)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class RaftStatus:
+    """A look at a running node, for metrics and operators.
+
+    Attributes:
+        raft_id: this node; 0 before the start.
+        leader_id: the last known leader, or None.
+        leading: whether leadership is announced here.
+        term: current term.
+        commit_index: highest index known to be committed.
+        applied_index: highest index applied.
+        first_index: oldest entry in memory.
+        last_index: newest entry.
+        snapshot_index: last entry of the newest snapshot, or 0.
+        waiting: proposals that are not decided.
+    """
+
+    raft_id: int
+    leader_id: int | None
+    leading: bool
+    term: int
+    commit_index: int
+    applied_index: int
+    first_index: int
+    last_index: int
+    snapshot_index: int
+    waiting: int
+
+
+class RaftNode:
+    """One member of the group; implements ``swarmkit.store.proposer.Proposer``.
+
+    All methods are called on the event loop. ``start`` restores the state machine before it returns.
+
+    Args:
+        state_dir: the node's state directory; log and snapshots are made below it.
+        node_id: from the certificate.
+        addr: where other managers reach this one; may be empty at first.
+        machine: driven by the committed log.
+        cipher: data keys for log and snapshots.
+        clock: time.
+        config: timing and limits.
+        policy: asked whenever it matters; typically reads the cluster object.
+        random: raft id and election time-outs.
+        on_fatal: told, once, why the node stopped by itself; the process should end.
+        files: the disk.
+        links: carries messages to other members.
+        lanes: threads; made and closed here unless given.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        node_id: str,
+        addr: str,
+        machine: StateMachine,
+        cipher: RecordCipher,
+        clock: Clock,
+        config: RaftConfig | None = None,
+        policy: Callable[[], SnapshotPolicy] = SnapshotPolicy,
+        random: random_module.Random | None = None,
+        on_fatal: Callable[[BaseException], None] | None = None,
+        files: FileSystem | None = None,
+        links: PeerLinks | None = None,
+        lanes: Lanes | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._node_id = node_id
+        self._addr = addr
+        self._machine = machine
+        self._cipher = cipher
+        self._clock = clock
+        self._config = config or RaftConfig()
+        self._config.validate()
+        self._policy = policy
+        self._random = random or random_module.SystemRandom()
+        self._on_fatal = on_fatal
+        self._files = files or OsFiles()
+        self._links = links or NoLinks()
+        self._lanes = lanes or Lanes(ThreadLane("raft-log"), ThreadLane("raft-snapshots"))
+        self._owner = TaskOwner("raft")
+        self._subscribers: list[Callable[[bool], None]] = []
+        self._member_watchers: list[Callable[[list[api.RaftMember]], None]] = []
+        self._driver: Driver | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._removed = False
+        self._changes: GroupChanges | None = None
+
+    async def start(self) -> None:
+        """Restore the state machine from disk, or found a new group, and begin to take part.
+
+        Returns with everything applied that is known to be committed; a lone member leads a moment later.
+
+        Raises:
+            StorageError: the raft directory cannot be trusted or written; nothing was changed.
+            LibraryError: the wrong consensus library is installed.
+        """
+        storage = await self._lanes.log.run(self._open)
+        try:
+            callbacks = Callbacks(self._leadership_changed, self._members_changed, self._own_removal)
+            driver = Driver(
+                storage,
+                self._machine,
+                self._clock,
+                self._config,
+                self._policy,
+                self._random,
+                self._lanes,
+                self._links,
+                callbacks,
+            )
+            self._driver = driver
+            self._changes = GroupChanges(driver, self._owner, self._addr)
+            await driver.replay()
+        except BaseException:
+            self._driver = self._changes = None
+            await self._lanes.log.run(storage.wal.close)
+            raise
+        self._task = self._owner.spawn(self._run(driver), "driver")
+
+    def _open(self) -> Storage:
+        config = self._config
+        found = open_storage(self._files, self._state_dir, self._cipher, self._node_id, config.segment_bytes)
+        if found is not None:
+            return found
+        identity = Identity(pick_raft_id(self._random, ()), self._node_id)
+        log.info("founding a raft group", raft_id=f"{identity.raft_id:x}", node_id=self._node_id)
+        return found_storage(
+            self._files, self._state_dir, self._cipher, identity, self._addr, config.segment_bytes
+        )
+
+    async def stop(self, erase: bool = False) -> None:
+        """Fail what waits, finish the cycle and the snapshot that run, and close the files.
+
+        May be called twice. With ``erase``, log and snapshots are deleted as well.
+
+        Raises:
+            WriteFailedError: ``erase`` left something behind.
+        """
+        first, self._stopped = not self._stopped, True
+        if self._driver is not None:
+            self._driver.resign(StoppedError)
+            self._driver.request_stop()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        await self._owner.close()
+        if erase:
+            await self._lanes.log.run(lambda: erase_storage(self._files, self._state_dir))
+        if first:
+            self._lanes.close()
+
+    async def _run(self, driver: Driver) -> None:
+        try:
+            await driver.run()
+            await self._lanes.log.run(driver.log.close)
+        except Exception as error:  # the boundary of the task: whatever ends the cycle ends the node
+            await self._fail(driver, error)
+
+    async def _fail(self, driver: Driver, error: Exception) -> None:
+        log.error("the raft node stops", raft_id=f"{driver.raft_id:x}", error=error)
+        self._stopped = True
+        try:
+            driver.resign(StoppedError)
+        except Exception:
+            log.exception("the state machine failed while the raft node stopped")
+        await self._lanes.log.run(driver.log.abandon)
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+    # -- The Proposer -------------------------------------------------------------------------------------
+
+    @property
+    def may_propose(self) -> bool:
+        """Whether leadership is announced here: only then are proposals accepted."""
+        return self._driver is not None and self._driver.announced and not self._stopped
+
+    def next_index(self) -> int:
+        """Return the log index the next accepted proposal will get; exact while ``may_propose``."""
+        driver = self._running()
+        return driver.proposals.next_index if driver.announced else driver.log.last_index + 1
+
+    def propose(self, data: bytes) -> "asyncio.Future[int]":
+        """Queue one entry of the store; the future ends with its index once it is applied here.
+
+        Raises:
+            LeadershipLostError: leadership is not announced here.
+            ProposalTooLargeError: ``data`` is over ``MAX_PROPOSAL_BYTES``.
+            ProposalQueueFullError: too much waits; try again later.
+            StoppedError: the node is not running.
+        """
+        driver = self._running()
+        if not driver.announced:
+            raise LeadershipLostError
+        if len(data) > MAX_PROPOSAL_BYTES:
+            raise ProposalTooLargeError(len(data))
+        future = driver.proposals.add(store_command(data))
+        driver.wake()
+        return future
+
+    def changes_since(self, index: int) -> Iterable[tuple[int, bytes]] | None:
+        """Return the store's applied entries behind ``index`` in order.
+
+        None if the log does not reach back to ``index`` or has not got that far.
+        """
+        driver = self._running()
+        applied = driver.library.applied_index
+        if not driver.log.first_index - 1 <= index <= applied:
+            return None
+        changes = []
+        for entry in driver.log.between(index, applied):
+            content = read_command(entry.data)
+            if content is not None and content.WhichOneof("content") == "store":
+                changes.append((entry.index, content.store))
+        return changes
+
+    def _running(self) -> Driver:
+        if self._driver is None or self._stopped:
+            raise StoppedError
+        return self._driver
+
+    # -- Leadership and members ---------------------------------------------------------------------------
+
+    def subscribe(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        """Have ``callback`` told of each announcement (True) and loss (False) of leadership; return its end.
+
+        It is called in the middle of a cycle: it must return at once and not call back into this node. A loss
+        is told before the proposals that wait are failed.
+        """
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    def watch_members(self, callback: Callable[[list[api.RaftMember]], None]) -> Callable[[], None]:
+        """Have ``callback`` given the full list at each change of it, as ``subscribe``; return its end."""
+        self._member_watchers.append(callback)
+        return lambda: self._member_watchers.remove(callback)
+
+    def _leadership_changed(self, leading: bool) -> None:
+        for callback in list(self._subscribers):
+            callback(leading)
+        if leading and self._changes is not None:
+            self._changes.advertise()
+
+    def _members_changed(self) -> None:
+        members = self.members()
+        for callback in list(self._member_watchers):
+            callback(members)
+
+    def _own_removal(self) -> None:
+        self._removed = True
+        if self._driver is not None:
+            self._driver.request_stop()
+
+    @property
+    def removed(self) -> bool:
+        """Whether this node was removed from the group; its state is to be erased."""
+        return self._removed
+
+    @property
+    def raft_id(self) -> int:
+        """This member's raft id; 0 before the start."""
+        return 0 if self._driver is None else self._driver.raft_id
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether raft itself says so, announced or not (contract/raft-store-manager.md, 16)."""
+        return self._driver is not None and not self._stopped and self._driver.library.leading
+
+    @property
+    def leader_id(self) -> int | None:
+        """The raft id of the last known leader."""
+        return None if self._driver is None else self._driver.library.leader
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Where the carrier of messages puts what arrives.
+
+        Raises:
+            StoppedError: the node is not running.
+        """
+        return self._running().mailbox
+
+    def members(self) -> list[api.RaftMember]:
+        """Return the members, each with leader flag and reachability; empty before the start."""
+        driver = self._driver
+        if driver is None:
+            return []
+        members = []
+        for known in driver.replica.membership.members:
+            reachable = known.raft_id == driver.raft_id or driver.mailbox.is_connected(known.raft_id)
+            status = api.RaftMemberStatus(
+                leader=known.raft_id == driver.library.leader,
+                reachability=api.RaftMemberStatus.REACHABLE
+                if reachable
+                else api.RaftMemberStatus.UNREACHABLE,
+            )
+            members.append(
+                api.RaftMember(raft_id=known.raft_id, node_id=known.node_id, addr=known.addr, status=status)
+            )
+        return members
+
+    def status(self) -> RaftStatus:
+        """Return indexes and counts of the moment.
+
+        Raises:
+            StoppedError: the node is not running.
+        """
+        driver = self._running()
+        library = driver.library
+        return RaftStatus(
+            raft_id=driver.raft_id,
+            leader_id=library.leader,
+            leading=driver.announced,
+            term=library.term,
+            commit_index=library.commit_index,
+            applied_index=library.applied_index,
+            first_index=driver.log.first_index,
+            last_index=driver.log.last_index,
+            snapshot_index=driver.snapshotter.index,
+            waiting=len(driver.proposals),
+        )
+
+    async def change_membership(self, change: MembershipChange) -> int:
+        """Commit a change of the group, one at a time; return the index of its entry once it is applied.
+
+        Raises:
+            MembershipError: not valid, or another change is in flight.
+            LeadershipLostError: leadership is not announced here, or was lost meanwhile.
+            StoppedError: the node is not running.
+        """
+        self._running()
+        assert self._changes is not None
+        return await self._changes.commit(change)
+
+    def set_address(self, addr: str) -> None:
+        """Make ``addr`` this member's address: at once if leading, else when it next leads."""
+        self._addr = addr
+        if self._changes is not None and not self._stopped:
+            self._changes.set_address(addr)

@@ -1,0 +1,375 @@
+"""The write-ahead log on disk: segments of batches, one sync a batch (contract/pysyncobj-hazards.md, 7).
+
+Methods of ``WriteAheadLog`` block and belong to one thread at a time: the starting one, then the log thread.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from swarmkit.log import get_logger
+from swarmkit.raft import records
+from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
+from swarmkit.raft.errors import LogDamagedError, WrongKeyError, write_failure
+from swarmkit.raft.files import AppendFile, FileSystem, remove_leftovers, write_new
+from swarmkit.raft.log_pb2 import SegmentHeader
+from swarmkit.raft.records import Entry, Frame, Kind, Record, Replace, Term, Truncate
+
+log = get_logger(__name__)
+
+SUFFIX = ".wal"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who writes a log: the raft id, and the node id of the certificate."""
+
+    raft_id: int
+    node_id: str
+
+
+@dataclass
+class LogState:
+    """What the records of a log add up to.
+
+    Attributes:
+        entries: consecutive, the oldest first.
+        next_index: index of the entry that comes next.
+        term: current term, never below that of the last entry.
+        vote: raft id voted for in ``term``, or empty.
+        commit: highest commit index recorded; ``clamped_commit`` is the one to use.
+    """
+
+    next_index: int = 1
+    term: int = 0
+    vote: str = ""
+    commit: int = 0
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def clamped_commit(self) -> int:
+        """The commit index, never beyond the last entry: the tail behind it may be lost (H20)."""
+        return min(self.commit, self.next_index - 1)
+
+    def take(self, record: Record) -> None:
+        """Apply one record.
+
+        Raises:
+            ValueError: it does not follow from those before it.
+        """
+        if isinstance(record, Entry):
+            if record.index != self.next_index:
+                raise ValueError(f"entry {record.index} follows entry {self.next_index - 1}")
+            self.entries.append(record)
+            self.next_index += 1
+            self._raise_term(record.term)
+        elif isinstance(record, Truncate):
+            first = self.next_index - len(self.entries)
+            if not first <= record.index <= self.next_index:
+                raise ValueError(
+                    f"truncation from {record.index} of entries {first} to {self.next_index - 1}"
+                )
+            del self.entries[record.index - first :]
+            self.next_index = record.index
+        elif isinstance(record, Term):
+            if record.term < self.term:
+                raise ValueError(f"term {record.term} follows term {self.term}")
+            self.term, self.vote = record.term, record.vote
+        else:
+            self.entries = list(record.entries)
+            self.next_index = record.entries[-1].index + 1
+            self._raise_term(record.entries[-1].term)
+
+    def _raise_term(self, term: int) -> None:
+        if term > self.term:
+            self.term, self.vote = term, ""
+
+
+@dataclass
+class _SegmentFile:
+    sequence: int
+    path: Path
+    #: Highest index of an entry in it; the segment is needed while that entry is.
+    max_index: int = 0
+
+
+@dataclass
+class _Tail:
+    """What the header of the next segment has to repeat."""
+
+    next_index: int
+    term: int
+    vote: str
+    commit: int
+    next_batch: int
+
+    def take(self, record: Record) -> None:
+        if isinstance(record, Entry):
+            self.next_index = record.index + 1
+        elif isinstance(record, Truncate):
+            self.next_index = record.index
+        elif isinstance(record, Term):
+            self.term, self.vote = record.term, record.vote
+        else:
+            self.next_index = record.entries[-1].index + 1
+
+
+class WriteAheadLog:
+    """Appends batches of records and deletes segments that are no longer needed."""
+
+    def __init__(
+        self,
+        files: FileSystem,
+        folder: Path,
+        cipher: RecordCipher,
+        identity: Identity,
+        segments: list[_SegmentFile],
+        tail: _Tail,
+        current: AppendFile,
+        current_bytes: int,
+        segment_bytes: int,
+    ) -> None:
+        self.identity = identity
+        self.cipher = cipher
+        self._files = files
+        self._folder = folder
+        self._segments = segments
+        self._tail = tail
+        self._current = current
+        self._current_bytes = current_bytes
+        self._segment_bytes = segment_bytes
+
+    @classmethod
+    def create(
+        cls,
+        files: FileSystem,
+        folder: Path,
+        cipher: RecordCipher,
+        identity: Identity,
+        first: Sequence[Record],
+        commit: int,
+        segment_bytes: int,
+    ) -> "WriteAheadLog":
+        """Found a log whose first batch is ``first``; it exists with that batch or not at all.
+
+        Raises:
+            WriteFailedError: nothing was founded.
+        """
+        tail = _Tail(next_index=1, term=0, vote="", commit=0, next_batch=1)
+        path = folder / _name(1, 1)
+        try:
+            files.make_folder(folder)
+            remove_leftovers(files, folder)
+            header = _header_frame(1, tail, identity)
+            body = _batch(cipher, tail, first, commit)
+            current = write_new(files, path, [header, body])
+        except OSError as error:
+            raise write_failure(error, "the raft log", path) from error
+        segment = _SegmentFile(1, path, _max_index(first))
+        size = len(header) + len(body)
+        return cls(files, folder, cipher, identity, [segment], tail, current, size, segment_bytes)
+
+    @property
+    def path(self) -> Path:
+        """The segment being written."""
+        return self._segments[-1].path
+
+    def append(self, batch: Sequence[Record], commit: int) -> None:
+        """Write ``batch`` and the commit index and sync, all in one go.
+
+        Raises:
+            WriteFailedError: nothing of it may be acknowledged, and the log must not be used any more.
+        """
+        try:
+            if self._current_bytes >= self._segment_bytes:
+                self._append_to_new_segment(batch, commit)
+            else:
+                data = _batch(self.cipher, self._tail, batch, commit)
+                self._current.write(data)
+                self._current.sync()
+                self._current_bytes += len(data)
+        except OSError as error:
+            raise write_failure(error, "the raft log", self.path) from error
+        segment = self._segments[-1]
+        segment.max_index = max(segment.max_index, _max_index(batch))
+
+    def _append_to_new_segment(self, batch: Sequence[Record], commit: int) -> None:
+        sequence = self._segments[-1].sequence + 1
+        path = self._folder / _name(sequence, self._tail.next_index)
+        header = _header_frame(sequence, self._tail, self.identity)
+        body = _batch(self.cipher, self._tail, batch, commit)
+        current = write_new(self._files, path, [header, body])
+        self._current.close()
+        self._current, self._current_bytes = current, len(header) + len(body)
+        self._segments.append(_SegmentFile(sequence, path))
+
+    def drop_before(self, index: int) -> None:
+        """Delete the oldest segments as far as all their entries are below ``index``.
+
+        Raises:
+            WriteFailedError: some segments remain; the log stays usable.
+        """
+        try:
+            while len(self._segments) > 1 and self._segments[0].max_index < index:
+                self._files.remove(self._segments[0].path)
+                # One by one: should a later removal outlast an earlier one, a segment would seem missing.
+                self._files.sync_folder(self._folder)
+                del self._segments[0]
+        except OSError as error:
+            raise write_failure(error, "the raft log's folder", self._segments[0].path) from error
+
+    def close(self) -> None:
+        """Close the file. Writes nothing."""
+        self._current.close()
+
+
+def open_log(
+    files: FileSystem, folder: Path, cipher: RecordCipher, segment_bytes: int
+) -> tuple[WriteAheadLog, LogState] | None:
+    """Read the log in ``folder``, cut off a torn tail, and open it for appending. None: there is none.
+
+    Raises:
+        LogDamagedError: a segment is missing or damaged; nothing was changed.
+        WrongKeyError: no key of ``cipher`` opens a record; nothing was changed.
+        WriteFailedError: the torn tail could not be cut off.
+    """
+    names = [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
+    if not names:
+        return None
+    state = LogState()
+    segments: list[_SegmentFile] = []
+    last: records.Segment | None = None
+    size = 0
+    for position, name in enumerate(names):
+        path = folder / name
+        data = files.read(path)
+        size = len(data)
+        last = _read(path, data, position == len(names) - 1, last)
+        if position == 0:
+            header = last.header
+            state = LogState(header.next_index, header.term, header.vote, header.commit)
+        segments.append(_SegmentFile(last.header.sequence, path, _replay(path, last, state, cipher)))
+    assert last is not None
+    header, path = last.header, segments[-1].path
+    if last.torn is not None:
+        log.warning(
+            "cut off the torn tail of the raft log",
+            file=path,
+            offset=last.end,
+            bytes=size - last.end,
+            reason=last.torn,
+        )
+    try:
+        remove_leftovers(files, folder)
+        current = files.reopen(path, last.end)
+    except OSError as error:
+        raise write_failure(error, "the raft log", path) from error
+    next_batch = last.batches[-1].number + 1 if last.batches else header.next_batch
+    tail = _Tail(state.next_index, state.term, state.vote, state.clamped_commit, next_batch)
+    identity = Identity(header.raft_id, header.node_id)
+    wal = WriteAheadLog(files, folder, cipher, identity, segments, tail, current, last.end, segment_bytes)
+    return wal, state
+
+
+def _read(path: Path, data: bytes, is_last: bool, before: records.Segment | None) -> records.Segment:
+    try:
+        segment = records.read_segment(data, is_last)
+    except records.BadFrameError as error:
+        raise LogDamagedError(f"raft log is damaged ({error.reason})", path, error.offset) from error
+    if before is not None:
+        old, new = before.header, segment.header
+        next_batch = before.batches[-1].number + 1 if before.batches else old.next_batch
+        if new.sequence != old.sequence + 1 or new.next_batch != next_batch:
+            raise LogDamagedError(f"raft log is damaged (segment {old.sequence + 1} is missing)", path)
+        if (new.raft_id, new.node_id) != (old.raft_id, old.node_id):
+            raise LogDamagedError("raft log is damaged (segment of another node)", path)
+    return segment
+
+
+def _replay(path: Path, segment: records.Segment, state: LogState, cipher: RecordCipher) -> int:
+    """Apply a segment's records to ``state``; return the highest index in it."""
+    max_index = 0
+    for batch in segment.batches:
+        for found in batch.frames:
+            try:
+                record = _open_record(found, cipher)
+                state.take(record)
+            except InvalidKeyError as error:
+                raise WrongKeyError("no known data key decrypts the raft log", path, found.offset) from error
+            except (ValueError, struct.error) as error:
+                raise LogDamagedError(f"raft log is damaged ({error})", path, found.offset) from error
+            max_index = max(max_index, _max_index((record,)))
+        state.commit = max(state.commit, batch.commit)
+    return max_index
+
+
+def _open_record(found: Frame, cipher: RecordCipher) -> Record:
+    if found.kind == Kind.ENTRY:
+        index, term, sealed = records.split_entry(found.body)
+        return Entry(cipher.open(sealed), index, term)
+    if found.kind == Kind.REPLACE:
+        entries = []
+        for inner in records.read_frames(found.body):
+            index, term, sealed = records.split_entry(inner.body)
+            entries.append(Entry(cipher.open(sealed), index, term))
+        if not entries:
+            raise ValueError("empty replacement of the log")
+        return Replace(tuple(entries))
+    if found.kind == Kind.TRUNCATE:
+        return records.parse_truncate(found.body)
+    if found.kind == Kind.TERM:
+        return records.parse_term(found.body)
+    raise ValueError(f"record kind {found.kind} in a log")
+
+
+def _batch(cipher: RecordCipher, tail: _Tail, batch: Sequence[Record], commit: int) -> bytes:
+    """Encode a batch, sealing each entry by itself, and move ``tail`` on."""
+    tail.commit = max(tail.commit, commit)
+    pieces = [records.batch_frame(tail.next_batch, tail.commit)]
+    tail.next_batch += 1
+    for record in batch:
+        pieces.append(_record_frame(cipher, record))
+        tail.take(record)
+    return b"".join(pieces)
+
+
+def _record_frame(cipher: RecordCipher, record: Record) -> bytes:
+    if isinstance(record, Entry):
+        return records.entry_frame(record.index, record.term, cipher.seal(record.data))
+    if isinstance(record, Truncate):
+        return records.truncate_frame(record)
+    if isinstance(record, Term):
+        return records.term_frame(record)
+    return records.replace_frame(
+        [records.entry_frame(e.index, e.term, cipher.seal(e.data)) for e in record.entries]
+    )
+
+
+def _header_frame(sequence: int, tail: _Tail, identity: Identity) -> bytes:
+    header = SegmentHeader(
+        format=records.FORMAT,
+        sequence=sequence,
+        next_batch=tail.next_batch,
+        next_index=tail.next_index,
+        term=tail.term,
+        vote=tail.vote,
+        commit=tail.commit,
+        raft_id=identity.raft_id,
+        node_id=identity.node_id,
+    )
+    return records.frame(Kind.SEGMENT, header.SerializeToString())
+
+
+def _max_index(batch: Sequence[Record]) -> int:
+    highest = 0
+    for record in batch:
+        if isinstance(record, Entry):
+            highest = max(highest, record.index)
+        elif isinstance(record, Replace):
+            highest = max(highest, record.entries[-1].index)
+    return highest
+
+
+def _name(sequence: int, next_index: int) -> str:
+    return f"{sequence:016x}-{next_index:016x}{SUFFIX}"
