@@ -1,11 +1,12 @@
 """Keeping the event loop free: passes that pause, and waits that a deadline or an event ends."""
 
 import asyncio
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from swarmkit.aio import cancel_and_wait
 from swarmkit.clock import Clock
 from swarmkit.manager.orchestrator.steps import Steps
+from swarmkit.store import Commit, StoppedError, Watcher
 
 #: Longest stretch of work between two pauses, in seconds: half of what the loop allows anyone.
 STRETCH_SECONDS = 0.01
@@ -43,6 +44,34 @@ class Pacer:
             steps.close()
 
 
+async def next_commit(watcher: Watcher, clock: Clock, deadline: float | None) -> Commit | None:
+    """Return the next commit, or None if the monotonic ``deadline`` (None: never) comes first.
+
+    Cancellation loses no commit.
+
+    Raises:
+        StoppedError: the stream has ended: the store is closed.
+    """
+    commit = watcher.next_nowait()
+    if commit is not None:
+        return commit
+    if deadline is None:
+        return await _anext(watcher)
+    seconds = deadline - clock.monotonic()
+    if seconds <= 0:
+        return None
+    waiter = asyncio.get_running_loop().create_task(_anext(watcher))
+    await _wait_for_first(waiter, clock, seconds)
+    return None if waiter.cancelled() else waiter.result()
+
+
+async def _anext(watcher: Watcher) -> Commit:
+    try:
+        return await anext(watcher)
+    except StopAsyncIteration:
+        raise StoppedError from None
+
+
 async def wait_for_event(event: asyncio.Event, clock: Clock, deadline: float | None) -> None:
     """Wait until ``event`` is set or the monotonic ``deadline`` (None: never) has come, then clear the event.
 
@@ -57,12 +86,15 @@ async def wait_for_event(event: asyncio.Event, clock: Clock, deadline: float | N
 
 
 async def _wait_bounded(event: asyncio.Event, clock: Clock, seconds: float) -> None:
-    if seconds <= 0:
-        return
-    loop = asyncio.get_running_loop()
-    waits = [loop.create_task(event.wait()), loop.create_task(clock.sleep(seconds))]
+    if seconds > 0:
+        await _wait_for_first(asyncio.get_running_loop().create_task(event.wait()), clock, seconds)
+
+
+async def _wait_for_first(task: "asyncio.Task[Any]", clock: Clock, seconds: float) -> None:
+    """Wait for ``task`` or for ``seconds``; what is not done then is cancelled and has ended on return."""
+    timer = asyncio.get_running_loop().create_task(clock.sleep(seconds))
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, timer], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits:
-            await cancel_and_wait(wait)
+        await cancel_and_wait(task)
+        await cancel_and_wait(timer)

@@ -7,7 +7,6 @@ Decisions are in ``restart_policy`` and ``release_queue``; here is what touches 
 import asyncio
 from collections.abc import Callable, Iterable
 
-from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.clock import Clock
 from swarmkit.identity import new_id as random_id
@@ -28,6 +27,7 @@ from swarmkit.store import (
     StoreError,
     Tx,
     Watch,
+    Watcher,
 )
 
 log = get_logger(__name__)
@@ -148,34 +148,34 @@ class RestartSupervisor:
 
     # Background
 
-    async def run(self) -> None:
-        """Carry out releases until cancelled; ends by itself when this manager no longer leads.
-
-        Pending releases are dropped with it: their tasks stay in READY for the next leader.
-        """
-        watcher = self._store.watch(
+    def watch(self) -> Watcher:
+        """Subscribe to what releases wait for. From now on nothing is missed; ``run`` reads the stream."""
+        return self._store.watch(
             Watch(api.Task, {Action.UPDATE}, where=ended),
             Watch(api.Node, {Action.UPDATE}, where=lambda node: node.status.state == api.NodeStatus.DOWN),
             Watch(api.Node, {Action.DELETE}),
         )
-        owner = TaskOwner("restart supervisor")
 
-        async def observe() -> None:
-            async for commit in watcher:
-                for event in commit.events:
-                    self._observe(event)
+    async def run(self, watcher: Watcher) -> None:
+        """Carry out releases until cancelled; ends by itself when this manager no longer leads.
 
+        Pending releases are dropped with it: their tasks stay in READY for the next leader. ``watcher`` is
+        from ``watch``.
+        """
         try:
-            owner.spawn(observe(), "events")
-            while True:
-                self._wake.clear()
-                await self._work()
-                await wait_for_event(self._wake, self._clock, self._queue.deadline())
-        except (LeadershipLostError, StoppedError):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._observe_all(watcher))
+                while True:
+                    self._wake.clear()
+                    await self._work()
+                    await wait_for_event(self._wake, self._clock, self._queue.deadline())
+        except* (LeadershipLostError, StoppedError):
             log.debug("releases stopped: this manager no longer leads")
-        finally:
-            await owner.close()
-            watcher.close()
+
+    async def _observe_all(self, watcher: Watcher) -> None:
+        async for commit in watcher:
+            for event in commit.events:
+                self._observe(event)
 
     def _observe(self, event: Event) -> None:
         now = self._clock.monotonic()

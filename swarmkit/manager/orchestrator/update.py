@@ -15,7 +15,7 @@ from swarmkit.identity import new_id as random_id
 from swarmkit.log import get_logger
 from swarmkit.manager.orchestrator import settings, update_status
 from swarmkit.manager.orchestrator.dirty import is_slot_dirty
-from swarmkit.manager.orchestrator.pacing import Pacer, wait_for_event
+from swarmkit.manager.orchestrator.pacing import Pacer, next_commit
 from swarmkit.manager.orchestrator.reads import node_of, tasks_in_slot
 from swarmkit.manager.orchestrator.restart import RestartSupervisor
 from swarmkit.manager.orchestrator.rollout import Rollout, SlotChange, Verdict, change_of_slot
@@ -71,7 +71,6 @@ class Updater:
         self._tipped_by = ""
         self._old: dict[str, tuple[str, ...]] = {}
         self._started: list[_Started] = []
-        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Replace what is outdated and record how it went, until done, paused or cancelled.
@@ -91,7 +90,7 @@ class Updater:
         await self._write_status(lambda service: update_status.started(service, self._clock.now()))
         log.info("update started", service_id=self.service.id, slots=len(dirty))
         self._rollout = Rollout(dirty, self._config, rolling_back=update_status.is_rolling_back(self.service))
-        watcher = self._store.watch(
+        with self._store.watch(
             Watch(
                 api.Task,
                 {Action.UPDATE},
@@ -99,14 +98,8 @@ class Updater:
                 where=lambda task: task.status.state >= api.TaskState.RUNNING,
             ),
             Watch(api.Task, {Action.DELETE}, service_id=self.service.id),
-        )
-        owner = TaskOwner("updater")
-        try:
-            owner.spawn(self._pump(watcher), "events")
-            await self._roll_out()
-        finally:
-            watcher.close()
-            await owner.close()
+        ) as watcher:
+            await self._roll_out(watcher)
 
     async def _dirty_slots(self) -> list[SlotKey]:
         pacer = Pacer(self._clock)
@@ -120,11 +113,15 @@ class Updater:
         self._slots = ()
         return dirty
 
-    async def _pump(self, watcher: Watcher) -> None:
-        async for commit in watcher:
+    async def _wait(self, watcher: Watcher, deadline: float | None) -> None:
+        """Wait for news or the deadline, and take note of all the news there is."""
+        commit = await next_commit(watcher, self._clock, deadline)
+        pacer = Pacer(self._clock)
+        while commit is not None:
             for event in commit.events:
                 self._observe(event)
-            self._wake.set()
+            await pacer.pause()
+            commit = watcher.next_nowait()
 
     def _observe(self, event: Event) -> None:
         task = event.object
@@ -141,33 +138,32 @@ class Updater:
         if key is not None and task.id in self._old:
             self._started.append(_Started(task.id, key))
 
-    async def _roll_out(self) -> None:
+    async def _roll_out(self, watcher: Watcher) -> None:
         acted = False
         while True:
-            self._wake.clear()
             await self._stop_old_of_started()
             if self._rollout.verdict is not None and not acted:
                 acted = True
                 await self._act(self._rollout.verdict)
-            slots = self._rollout.take(self._clock.monotonic(), SLOTS_PER_STEP)
+            now = self._clock.monotonic()
+            slots = self._rollout.take(now, SLOTS_PER_STEP)
             if slots:
                 await self._begin(slots)
-                continue
-            if not self._started and self._rollout.lanes_done(self._clock.monotonic()):
+                await self._wait(watcher, now)  # only what is there already
+            elif self._rollout.lanes_done(now):
                 break
-            await wait_for_event(self._wake, self._clock, self._rollout.deadline())
+            else:
+                await self._wait(watcher, self._rollout.deadline())
         if not acted:
-            await self._monitor()
+            await self._monitor(watcher)
 
-    async def _monitor(self) -> None:
+    async def _monitor(self, watcher: Watcher) -> None:
         end = self._clock.monotonic() + self._rollout.watch_seconds
         while self._clock.monotonic() < end:
-            self._wake.clear()
-            await self._stop_old_of_started()
+            await self._wait(watcher, end)
             if self._rollout.verdict is not None:
                 await self._act(self._rollout.verdict)
                 return
-            await wait_for_event(self._wake, self._clock, end)
         await self._write_status(lambda service: update_status.completed(service, self._clock.now()))
         log.info("update completed", service_id=self.service.id)
 
