@@ -71,7 +71,7 @@ def global_options() -> list[click.Parameter]:
 
 
 def plain_booleans(args: list[str], parameters: list[click.Parameter]) -> list[str]:
-    """Rewrite ``--flag=true`` and ``--flag=false`` into the form the parser knows; words behind ``--`` stay."""
+    """Rewrite ``--flag=true`` and ``--flag=false`` for the parser; words behind ``--`` stay."""
     flags = {
         name: option
         for option in parameters
