@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from swarmkit.api import messages as api
+from swarmkit.log import get_logger
 from swarmkit.manager.scheduler import generic
 from swarmkit.manager.scheduler.decisions import (
     ASSIGNED_TEXT,
@@ -22,7 +23,9 @@ from swarmkit.manager.scheduler.filters import NO_NODE, PASSES, Pipeline, Refusa
 from swarmkit.manager.scheduler.nodeinfo import NodeInfo
 from swarmkit.manager.scheduler.profile import Profile
 from swarmkit.manager.scheduler.ranking import PAUSE_AFTER, Branch, Order, Preference, leaf_order, ranked
-from swarmkit.manager.scheduler.state import Group, State
+from swarmkit.manager.scheduler.state import Group, Preassigned, State
+
+log = get_logger(__name__)
 
 Decisions = Iterator[Decision | None]
 
@@ -52,26 +55,33 @@ class Placing:
     def confirm(self) -> Decisions:
         """Try each preassigned task on its node, if that changed since the last time."""
         status = self._assigned_status(CONFIRMED_TEXT)
-        nodes = self._state.nodes
         for entry in list(self._state.preassigned.values()):
-            info = nodes.get(entry.task.node_id)
-            if info is None or info.node is None or nodes.changed_at(info) == entry.checked:
-                yield None
-                continue
-            entry.checked = nodes.changed_at(info)
-            verdict = entry.pipeline.verdict(info)
-            if verdict == PASSES:
-                yield self._assign(entry.task, info, entry.pipeline.profile, status)
-            else:
-                text = explain_one(verdict)
-                yield None if entry.task.status.err == text else Explanation(entry.task, text, self._moment)
+            try:
+                yield self._confirm_one(entry, status)
+            except Exception as error:  # one bad task must not keep all others from being scheduled
+                log.exception("cannot schedule a preassigned task", task_id=entry.task.id, error=str(error))
+
+    def _confirm_one(self, entry: Preassigned, status: api.TaskStatus) -> Decision | None:
+        nodes = self._state.nodes
+        info = nodes.get(entry.task.node_id)
+        if info is None or info.node is None or nodes.changed_at(info) == entry.checked:
+            return None
+        entry.checked = nodes.changed_at(info)
+        verdict = entry.pipeline.verdict(info)
+        if verdict == PASSES:
+            return self._assign(entry.task, info, entry.pipeline.profile, status)
+        text = explain_one(verdict)
+        return None if entry.task.status.err == text else Explanation(entry.task, text, self._moment)
 
     def place(self) -> Decisions:
         """Run one tick: try to place every unassigned task, those with a spec version first."""
         self._state.failures.clean(self._now)
         groups = sorted(self._state.groups.values(), key=lambda group: group.version is None)
         for group in groups:
-            yield from self._place_group(group)
+            try:
+                yield from self._place_group(group)
+            except Exception as error:  # one bad group must not keep all others from being scheduled
+                log.exception("cannot schedule tasks", service_id=group.service_id, error=str(error))
 
     def _place_group(self, group: Group) -> Decisions:
         candidates: list[NodeInfo] | None = None

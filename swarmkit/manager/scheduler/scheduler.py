@@ -10,9 +10,9 @@ import itertools
 from swarmkit.api import messages as api
 from swarmkit.clock import Clock, timestamp
 from swarmkit.log import get_logger
+from swarmkit.manager.pacing import Pacer
 from swarmkit.manager.scheduler.debounce import Debounce
 from swarmkit.manager.scheduler.decisions import Assignment, Decision, Outcome, write
-from swarmkit.manager.scheduler.pacing import Pacer
 from swarmkit.manager.scheduler.placing import Placing
 from swarmkit.manager.scheduler.state import State
 from swarmkit.store import (
@@ -22,7 +22,6 @@ from swarmkit.store import (
     Reader,
     StoppedError,
     Store,
-    StoreError,
     Watch,
     Watcher,
 )
@@ -58,12 +57,13 @@ class Scheduler:
                 log.info("scheduler stops", reason=str(error))
 
     async def _load(self, nodes: list[api.Node], tasks: list[api.Task], pacer: Pacer) -> None:
-        for node in nodes:
-            self._state.load_node(node)
-            await pacer.breathe()
-        for task in tasks:
-            self._state.load_task(task)
-            await pacer.breathe()
+        items: list[api.Node | api.Task] = [*nodes, *tasks]
+        for item in items:
+            try:
+                self._state.load(item)
+            except Exception as error:  # one bad object must not keep all others from being scheduled
+                log.exception("cannot take in an object", object_id=item.id, error=str(error))
+            await pacer.pause()
 
     async def _follow(self, watcher: Watcher, pacer: Pacer) -> None:
         """Follow the events and schedule after bursts of them; ends when the store closes the watcher."""
@@ -78,8 +78,11 @@ class Scheduler:
             if commit is None:
                 return
             for event in commit.events:
-                self._state.handle(event, self._clock.monotonic())
-                await pacer.breathe()
+                try:
+                    self._state.handle(event, self._clock.monotonic())
+                except Exception as error:  # one bad object must not keep all others from being scheduled
+                    log.exception("cannot handle an event", object_id=event.object.id, error=str(error))
+                await pacer.pause()
             if self._debounce.changed(self._clock.monotonic()):
                 await self._schedule(pacer)
 
@@ -99,7 +102,7 @@ class Scheduler:
         for decision in itertools.chain.from_iterable(passes):
             if decision is not None:
                 decisions.append(decision)
-            await pacer.breathe()
+            await pacer.pause()
         if decisions:
             await self._commit(decisions, pacer)
 
@@ -111,7 +114,7 @@ class Scheduler:
             async with self._store.batch() as batch:
                 for decision in decisions:
                     self._write(batch, decision)
-                    await pacer.breathe()
+                    await pacer.pause()
         except (LeadershipLostError, StoppedError):
             raise
         except ProposalError as error:
@@ -122,8 +125,10 @@ class Scheduler:
         task = decision.task
         try:
             outcome, stored = batch.update(functools.partial(write, decision))
-        except StoreError as error:
-            log.error("cannot write a decision of the scheduler", task_id=task.id, error=str(error))
+        except ProposalError:
+            raise
+        except Exception as error:  # one bad task must not keep all others from being scheduled
+            log.exception("cannot write a decision of the scheduler", task_id=task.id, error=str(error))
             outcome, stored = Outcome.CONFLICT, task
         if outcome in (Outcome.GONE, Outcome.CONFLICT):
             self._state.undo(decision, stored)

@@ -93,19 +93,17 @@ class State:
 
     # Start
 
-    def load_node(self, node: api.Node) -> None:
-        """Take in a node of the first snapshot."""
-        self.nodes.put(node)
+    def load(self, item: api.Node | api.Task) -> None:
+        """Take in an object of the first snapshot.
 
-    def load_task(self, task: api.Task) -> None:
-        """Take in a task of the first snapshot.
-
-        What was to end before it was placed is left alone here; as an event it is not (contract, 3).
+        A task that was to end before it was placed is left alone here; as an event it is not (contract, 3).
         """
-        if task.status.state == _PENDING and task.desired_state > api.TaskState.COMPLETE:
-            return
-        if _in_scope(task):
-            self._admit(task)
+        if isinstance(item, api.Node):
+            self.nodes.put(item)
+        elif _in_scope(item) and not (
+            item.status.state == _PENDING and item.desired_state > api.TaskState.COMPLETE
+        ):
+            self._admit(item)
 
     # Events
 

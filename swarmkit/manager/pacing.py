@@ -15,12 +15,8 @@ class Pacer:
         self._clock = clock
         self._since = clock.monotonic()
 
-    async def breathe(self) -> None:
+    async def pause(self) -> None:
         """Yield to the event loop if the running piece is long enough; call between small steps."""
         if self._clock.monotonic() - self._since >= SLICE_SECONDS:
-            await self.rest()
-
-    async def rest(self) -> None:
-        """Yield to the event loop and begin a new piece."""
-        await asyncio.sleep(0)
-        self._since = self._clock.monotonic()
+            await asyncio.sleep(0)
+            self._since = self._clock.monotonic()
