@@ -131,6 +131,7 @@ class Bench:
         )
         self.service = DispatcherService(self.dispatcher)
         self.streams: list[Stream[Any]] = []
+        self.beats: list[asyncio.Task[None]] = []
         self._running: asyncio.Task[None] | None = None
 
     def _subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -159,6 +160,9 @@ class Bench:
         await asyncio.gather(self._running, return_exceptions=True)
 
     async def close(self) -> None:
+        for beat in self.beats:
+            beat.cancel()
+        await asyncio.gather(*self.beats, return_exceptions=True)
         for stream in self.streams:
             await stream.cancel()
         if self._running is not None:
