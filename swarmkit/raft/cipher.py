@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 
 from cryptography.fernet import Fernet, InvalidToken
+from google.protobuf.message import DecodeError
 from nacl.bindings import crypto_secretbox, crypto_secretbox_NONCEBYTES, crypto_secretbox_open
 from nacl.exceptions import CryptoError
 
@@ -68,7 +69,7 @@ class RecordCipher:
         """
         try:
             record = api.MaybeEncryptedRecord.FromString(sealed)
-        except ValueError as error:  # protobuf's DecodeError
+        except DecodeError as error:
             raise InvalidKeyError("not an encrypted record") from error
         if record.algorithm == _NONE and not self._keys and not self._fips:
             return record.data

@@ -225,9 +225,12 @@ class Driver:
         self._release(self.mailbox.take_outbox())
         self._announce()
         self.snapshotter.begin()
+        snapshot_due = self.snapshotter.is_due(self.library.applied_index)
+        if snapshot_due:
+            self.library.request_snapshot()
         # After a sync the leader's own copy counts: look at the commit index again.
         synced = pending is not None and self.library.leading
-        return synced or self.proposals.has_queued or self.mailbox.has_inbox
+        return synced or snapshot_due or self.proposals.has_queued or self.mailbox.has_inbox
 
     def _deliver(self) -> None:
         for item in self.mailbox.take_inbox():
@@ -248,8 +251,6 @@ class Driver:
             for command in self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS):
                 library.append(command)
         self._look_at_deadline()
-        if self.snapshotter.is_due(library.applied_index):
-            library.request_snapshot()
         self.log.keep_entries = self._policy().keep_entries
         self.log.disk_floor = self.snapshotter.oldest_index
         library.tick()

@@ -25,7 +25,8 @@ def read_command(command: bytes) -> LogEntry | None:
     """Return the envelope in a command; None for a no-op.
 
     Raises:
-        ValueError: a kind that is never used, or not an envelope.
+        ValueError: a kind that is never used, or nothing in it.
+        DecodeError: not an envelope.
     """
     kind = command[:1]
     if kind == NO_OP:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
+from google.protobuf.message import DecodeError
+
 from swarmkit.raft.log_pb2 import SegmentHeader
 
 FORMAT = 1
@@ -239,7 +241,7 @@ def read_segment(data: bytes, is_last: bool) -> Segment:
         raise BadFrameError("not a log segment", 0, first.end)
     try:
         header = SegmentHeader.FromString(first.body)
-    except ValueError as error:  # protobuf's DecodeError
+    except DecodeError as error:
         raise BadFrameError("not a log segment", 0, first.end) from error
     if header.format != FORMAT:
         raise BadFrameError(f"log format {header.format} is not known", 0, first.end)

@@ -49,6 +49,7 @@ class Replica:
 
         Raises:
             ValueError: its payload is of a kind that is not known; nothing was changed.
+        DecodeError: it is no payload at all.
         """
         payload = SnapshotPayload.FromString(image.payload)
         if payload.version != api.Snapshot.V0:

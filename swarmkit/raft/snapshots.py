@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from swarmkit.log import get_logger
 from swarmkit.raft import records
 from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
@@ -95,7 +97,7 @@ class SnapshotStore:
             raise WrongKeyError("no known data key decrypts the snapshot", path) from error
         except records.BadFrameError as error:
             raise SnapshotDamagedError(f"snapshot is damaged ({error.reason})", path, error.offset) from error
-        except ValueError as error:
+        except (ValueError, DecodeError) as error:
             raise SnapshotDamagedError(f"snapshot is damaged ({error})", path) from error
 
     def prune(self, keep_old: int) -> int | None:
@@ -147,7 +149,7 @@ def decode(data: bytes, cipher: RecordCipher) -> Image:
 
     Raises:
         BadFrameError: a record is damaged.
-        ValueError: something is missing or does not fit.
+        ValueError, DecodeError: something is missing or does not fit.
         InvalidKeyError: no key opens it.
     """
     frames = records.read_frames(data)
