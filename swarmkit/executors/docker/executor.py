@@ -1,0 +1,109 @@
+"""The default executor: describes a Docker engine as a node and makes a controller for each task."""
+
+from collections.abc import Sequence
+
+import docker
+
+from swarmkit.agent.exec import Controller, DependencyStore, TemporaryError
+from swarmkit.api import messages as api
+from swarmkit.api.expansion import expand_container
+from swarmkit.api.template import Context
+from swarmkit.clock import Clock
+from swarmkit.executors.docker import container
+from swarmkit.executors.docker.controller import DockerController, answered
+from swarmkit.executors.docker.describe import node_description
+from swarmkit.executors.docker.engine import Engine
+from swarmkit.executors.docker.errors import EngineError, Kind
+from swarmkit.executors.docker.events import EventStream
+from swarmkit.executors.docker.pulls import Pulls
+from swarmkit.log import get_logger
+
+log = get_logger(__name__)
+
+
+class DockerExecutor:
+    """Runs tasks on the engine at one address."""
+
+    def __init__(self, engine_url: str, clock: Clock) -> None:
+        self._engine = Engine(engine_url)
+        self._events = EventStream(self._engine, clock)
+        self._pulls = Pulls(self._engine, clock)
+        self._clock = clock
+        self._description = api.NodeDescription()
+        self._outage = ""
+
+    async def start(self) -> None:
+        """Begin following the engine's events; an engine that is away is waited for in the background."""
+        self._events.start()
+
+    async def close(self) -> None:
+        """Leave the engine; containers are left as they are."""
+        await self._events.close()
+        await self._pulls.close()
+        await self._engine.close()
+
+    async def describe(self) -> api.NodeDescription:
+        """Describe the engine.
+
+        Raises:
+            TemporaryError: it cannot be reached; logged once when that begins and once when it ends.
+        """
+        try:
+            info = await answered(self._engine.call(lambda client: dict(client.info())))
+            managed = await self._managed_plugins()
+        except TemporaryError as error:
+            if not self._outage:
+                log.error(str(error), engine=self._engine.url)
+            self._outage = str(error)
+            raise
+        if self._outage:
+            log.info("the Docker engine answers again", engine=self._engine.url)
+            self._outage = ""
+            self._events.wake_all()
+        self._description = node_description(info, managed)
+        return self._description
+
+    async def _managed_plugins(self) -> list[dict[str, object]]:
+        try:
+            return await answered(self._engine.call(_list_plugins))
+        except EngineError as error:
+            log.warning("the engine's plugins are not known", error=str(error))
+            return []
+
+    async def configure(self, node: api.Node) -> None:
+        """Take note of this node's object; nothing of it concerns containers without networks."""
+
+    async def controller(self, task: api.Task, dependencies: DependencyStore) -> Controller:
+        """Return the controller of a task.
+
+        Raises:
+            UnsupportedTaskError: this executor cannot run it.
+            TemplateError: a template in its spec cannot be expanded.
+        """
+        container.check_supported(task)
+        spec = expand_container(task.spec.container, Context.of_task(task, self._description))
+        return DockerController(task, spec, self._engine, self._events, self._pulls, self._clock)
+
+    async def set_network_keys(self, keys: Sequence[api.EncryptionKey]) -> None:
+        """Take the swarm's network keys; without networks there is nothing to encrypt."""
+
+    async def remove_strangers(self, node_id: str, task_ids: set[str]) -> None:
+        """Remove this node's containers whose task it no longer has (contract/executor.md, 15).
+
+        Matches on the node's own label: several daemons may share an engine.
+        """
+        label = f"{container.NODE_ID_LABEL}={node_id}"
+        for found in await answered(self._engine.containers(label)):
+            task_id = found["Labels"].get(container.TASK_ID_LABEL, "")
+            if task_id in task_ids:
+                continue
+            log.info("removing a container without a task", task_id=task_id, container=found["Id"][:12])
+            try:
+                await answered(self._engine.remove(found["Id"]))
+            except EngineError as error:
+                if error.kind not in (Kind.NO_CONTAINER, Kind.REMOVAL_RUNS):
+                    raise
+
+
+def _list_plugins(client: docker.APIClient) -> list[dict[str, object]]:
+    return list(client.plugins())  # type: ignore[no-untyped-call]
