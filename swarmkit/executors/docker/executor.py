@@ -31,6 +31,7 @@ class DockerExecutor:
         self._clock = clock
         self._description = api.NodeDescription()
         self._outage = ""
+        self._node_id = ""
 
     async def start(self) -> None:
         """Begin following the engine's events; an engine that is away is waited for in the background."""
@@ -71,7 +72,8 @@ class DockerExecutor:
             return []
 
     async def configure(self, node: api.Node) -> None:
-        """Take note of this node's object; nothing of it concerns containers without networks."""
+        """Take note of this node's id, by which its containers are known; nothing else of it concerns them."""
+        self._node_id = node.id
 
     async def controller(self, task: api.Task, dependencies: DependencyStore) -> Controller:
         """Return the controller of a task.
@@ -87,12 +89,17 @@ class DockerExecutor:
     async def set_network_keys(self, keys: Sequence[api.EncryptionKey]) -> None:
         """Take the swarm's network keys; without networks there is nothing to encrypt."""
 
-    async def remove_strangers(self, node_id: str, task_ids: set[str]) -> None:
-        """Remove this node's containers whose task it no longer has (contract/executor.md, 15).
+    async def sweep(self, task_ids: frozenset[str]) -> None:
+        """Remove this node's containers that belong to none of the tasks (contract/executor.md, 15).
 
         Matches on the node's own label: several daemons may share an engine.
+
+        Raises:
+            TemporaryError: the engine cannot be reached.
         """
-        label = f"{container.NODE_ID_LABEL}={node_id}"
+        if not self._node_id:
+            return
+        label = f"{container.NODE_ID_LABEL}={self._node_id}"
         for found in await answered(self._engine.containers(label)):
             task_id = found["Labels"].get(container.TASK_ID_LABEL, "")
             if task_id in task_ids:
