@@ -1,6 +1,6 @@
 """The default executor: describes a Docker engine as a node and makes a controller for each task."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import docker
 
@@ -30,7 +30,6 @@ class DockerExecutor:
         self._pulls = Pulls(self._engine, clock)
         self._clock = clock
         self._description = api.NodeDescription()
-        self._outage = ""
         self._node_id = ""
 
     async def start(self) -> None:
@@ -47,21 +46,10 @@ class DockerExecutor:
         """Describe the engine.
 
         Raises:
-            TemporaryError: it cannot be reached; logged once when that begins and once when it ends.
+            TemporaryError: it cannot be reached.
         """
-        try:
-            info = await answered(self._engine.call(lambda client: dict(client.info())))
-            managed = await self._managed_plugins()
-        except TemporaryError as error:
-            if not self._outage:
-                log.error(str(error), engine=self._engine.url)
-            self._outage = str(error)
-            raise
-        if self._outage:
-            log.info("the Docker engine answers again", engine=self._engine.url)
-            self._outage = ""
-            self._events.wake_all()
-        self._description = node_description(info, managed)
+        info = await answered(self._engine.call(lambda client: dict(client.info())))
+        self._description = node_description(info, await self._managed_plugins())
         return self._description
 
     async def _managed_plugins(self) -> list[dict[str, object]]:
@@ -72,7 +60,7 @@ class DockerExecutor:
             return []
 
     async def configure(self, node: api.Node) -> None:
-        """Take note of this node's id, by which its containers are known; nothing else of it concerns them."""
+        """Take note of this node's id, by which its containers are known."""
         self._node_id = node.id
 
     async def controller(self, task: api.Task, dependencies: DependencyStore) -> Controller:
@@ -89,7 +77,7 @@ class DockerExecutor:
     async def set_network_keys(self, keys: Sequence[api.EncryptionKey]) -> None:
         """Take the swarm's network keys; without networks there is nothing to encrypt."""
 
-    async def sweep(self, task_ids: frozenset[str]) -> None:
+    async def sweep(self, task_ids: Collection[str]) -> None:
         """Remove this node's containers that belong to none of the tasks (contract/executor.md, 15).
 
         Matches on the node's own label: several daemons may share an engine.
