@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import docker
 
-from swarmkit.agent.exec import Controller, DependencyStore, TemporaryError
+from swarmkit.agent.exec import Controller, DependencyStore
 from swarmkit.api import messages as api
 from swarmkit.api.expansion import expand_container
 from swarmkit.api.template import Context
