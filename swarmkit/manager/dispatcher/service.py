@@ -4,7 +4,7 @@ What the calls do is in ``tenure`` and ``streams``.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -48,7 +48,7 @@ class DispatcherService(DispatcherServicer):
 
     async def Session(
         self, request: api.SessionRequest, context: object
-    ) -> AsyncIterator[api.SessionMessage]:
+    ) -> AsyncGenerator[api.SessionMessage, None]:
         """Register the calling node or resume its session, and tell it about the swarm until it ends."""
         with self._call() as (tenure, caller):
             stream = session_messages(tenure, caller.node_id, caller.ip, request)
@@ -81,7 +81,9 @@ class DispatcherService(DispatcherServicer):
             tenure.report_volumes(caller.node_id, request.updates)
             return api.UpdateVolumeStatusResponse()
 
-    async def Tasks(self, request: api.TasksRequest, context: object) -> AsyncIterator[api.TasksMessage]:
+    async def Tasks(
+        self, request: api.TasksRequest, context: object
+    ) -> AsyncGenerator[api.TasksMessage, None]:
         """Send the calling node its whole task list whenever that changes."""
         with self._call() as (tenure, caller):
             stream = task_messages(tenure, caller.node_id, request.session_id)
@@ -91,7 +93,7 @@ class DispatcherService(DispatcherServicer):
 
     async def Assignments(
         self, request: api.AssignmentsRequest, context: object
-    ) -> AsyncIterator[api.AssignmentsMessage]:
+    ) -> AsyncGenerator[api.AssignmentsMessage, None]:
         """Send the calling node its assignments: all of them, then the differences."""
         with self._call() as (tenure, caller):
             stream = assignment_messages(tenure, caller.node_id, request.session_id)

@@ -1,4 +1,4 @@
-"""Reports and errors as a worker sees them (contract/dispatcher-agent.md, 2, 3.5 to 3.8; cases 5, 16 to 22)."""
+"""Reports and errors as a worker sees them (contract/dispatcher-agent.md, 3.5 to 3.8; cases 5, 16 to 22)."""
 
 import asyncio
 import datetime
