@@ -183,17 +183,21 @@ class Worker:
             if controller is not None:
                 await self._remove_by(controller, task.id)
             record = self._database.get(task.id)
-            if record is not None and not record.assigned:
+            if record is not None and not record.assigned and self._is_last_removal(task.id):
                 self._database.delete(task.id)
                 await self._database.flush()
             log.info("removed task", task_id=task.id, service_id=task.service_id)
         finally:
-            if self._removals.get(task.id) is asyncio.current_task():
+            if self._is_last_removal(task.id):
                 del self._removals[task.id]
             if manager is not None:
                 await manager.close()
             if controller is not None:
                 await self._close(controller, task.id)
+
+    def _is_last_removal(self, task_id: str) -> bool:
+        """Tell whether the calling removal is the newest of its task."""
+        return self._removals.get(task_id) is asyncio.current_task()
 
     async def _remove_by(self, controller: Controller, task_id: str) -> None:
         """Remove a workload. Only an engine that does not answer is asked again."""
