@@ -4,6 +4,7 @@ It keeps apart what a program sees and what would survive. ``after_power_cut`` r
 survived: all that was synced, and of the rest anything from nothing to everything, sector by sector.
 """
 
+import asyncio
 import errno
 import random
 from pathlib import Path
@@ -48,6 +49,7 @@ class FakeDisk:
         space: bytes that still fit, or None for any number.
         sync_error: raised by every sync while set.
         log: names of the calls, in order.
+        dark: set when the power goes.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,7 @@ class FakeDisk:
         self.space: int | None = None
         self.sync_error: OSError | None = None
         self.log: list[str] = []
+        self.dark = asyncio.Event()
         self._names: dict[Path, _Inode] = {}
         self._durable_names: dict[Path, _Inode] = {}
         self._unsynced_names: list[tuple[Path, _Inode | None]] = []
@@ -161,6 +164,7 @@ class FakeDisk:
         self.calls += 1
         self.log.append(name)
         if self.calls == self.cut_at:
+            self.dark.set()
             raise PowerCut
 
 
