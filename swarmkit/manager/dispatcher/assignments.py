@@ -99,13 +99,13 @@ class AssignmentSet:
         """Take in a volume as it now is; tell whether there is something to send."""
         status = next((s for s in volume.publish_status if s.node_id == self._node_id), None)
         last = self._volumes.get(volume.id)
-        if status is None or status.state in (last, _PUBLISH.PENDING_PUBLISH):
-            return False
-        if status.state == _PUBLISH.PENDING_UNPUBLISH:
+        if status is None or status.state == _PUBLISH.PENDING_UNPUBLISH:
             if last is None:
                 return False
             del self._volumes[volume.id]
             return self._release(volume.id, volume_references(volume))
+        if status.state in (last, _PUBLISH.PENDING_PUBLISH):
+            return False
         if not volume.spec.HasField("driver"):
             # A Go worker dereferences the driver without looking.
             log.debug("volume without driver not assigned", volume_id=volume.id, node_id=self._node_id)

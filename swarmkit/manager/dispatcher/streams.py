@@ -53,11 +53,8 @@ async def assignment_messages(
     """
     tenure.nodes.check_session(node_id, session_id)
     assigned = AssignmentSet(node_id)
-    watches = (
-        Watch(api.Task, {Action.UPDATE, Action.DELETE}, node_id=node_id),
-        Watch(api.Volume, {Action.UPDATE}, where=lambda volume: _concerns(volume, node_id)),
-    )
-    async with tenure.source(node_id, *watches) as source:
+    tasks = Watch(api.Task, {Action.UPDATE, Action.DELETE}, node_id=node_id)
+    async with tenure.source(node_id, tasks) as source:
         assigned.start(tenure.store.view())
         kind, number = api.AssignmentsMessage.COMPLETE, 1
         while True:
@@ -106,25 +103,21 @@ async def _gather(tenure: Tenure, source: EventSource, take: Callable[[Event], b
 
 
 def _take(tenure: Tenure, assigned: AssignmentSet, event: Event) -> bool:
+    reader = tenure.store.view()
     if isinstance(event.object, api.Volume):
-        return assigned.update_volume(tenure.store.view(), event.object)
+        # The event may be older than the read this stream began with: the volume as it is now counts.
+        return assigned.update_volume(reader, reader.get(api.Volume, event.object.id) or event.object)
     if not isinstance(event.object, api.Task):
         raise TypeError(f"not watched: {type(event.object).__name__}")
     if event.action is Action.DELETE:
         return assigned.delete_task(event.object)
-    return assigned.update_task(tenure.store.view(), event.object)
+    return assigned.update_task(reader, event.object)
 
 
 def _changes_list(event: Event) -> bool:
     """Tell whether an event is news for a worker that gets whole lists."""
     task, old = event.object, event.old
-    return not (
-        isinstance(task, api.Task)
-        and isinstance(old, api.Task)
-        and task.status.state > api.TaskState.ASSIGNED
-        and differs_only_in_status(old, task)
-    )
-
-
-def _concerns(volume: api.Volume, node_id: str) -> bool:
-    return any(status.node_id == node_id for status in volume.publish_status)
+    if not isinstance(task, api.Task):
+        return False
+    known = isinstance(old, api.Task) and differs_only_in_status(old, task)
+    return not known or task.status.state <= api.TaskState.ASSIGNED

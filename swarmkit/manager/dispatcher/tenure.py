@@ -35,7 +35,7 @@ from swarmkit.manager.dispatcher.updates import (
     update_node,
 )
 from swarmkit.manager.dispatcher.writer import Change, UpdateWriter, write_changes
-from swarmkit.store import Action, Reader, Store, Tx, Watch, Watcher, by
+from swarmkit.store import Action, Event, Reader, Store, Tx, Watch, Watcher, by
 
 log = get_logger(__name__)
 
@@ -108,7 +108,10 @@ class Tenure:
         unsubscribe = self._surroundings.subscribe_managers(self.hub.announce)
         try:
             nodes, watcher = self.store.view_and_watch(
-                self._read, Watch(api.Cluster), Watch(api.Node, {Action.UPDATE})
+                self._read,
+                Watch(api.Cluster),
+                Watch(api.Node, {Action.UPDATE}),
+                Watch(api.Volume, {Action.UPDATE}),
             )
             await self._mark_nodes(nodes)
             async with asyncio.TaskGroup() as group:
@@ -158,11 +161,23 @@ class Tenure:
         async for commit in watcher:
             for event in commit.events:
                 stored = event.object
-                if isinstance(stored, api.Node):
+                if isinstance(stored, api.Volume):
+                    self._push_volume(event)
+                elif isinstance(stored, api.Node):
                     self.hub.set_node(stored)
                 elif isinstance(stored, api.Cluster) and event.action is not Action.DELETE:
                     if stored.spec.annotations.name == CLUSTER_NAME:
                         self._use_cluster(stored)
+
+    def _push_volume(self, event: Event) -> None:
+        """Hand the event to the streams of the nodes that use or used the volume.
+
+        A watch of each stream's own would make every volume cost as much as there are nodes.
+        """
+        versions = [v for v in (event.object, event.old) if isinstance(v, api.Volume)]
+        for node_id in {status.node_id for version in versions for status in version.publish_status}:
+            for source in self._sources.get(node_id, ()):
+                source.push(event)
 
     def _use_cluster(self, cluster: api.Cluster) -> None:
         period = cluster.spec.dispatcher.heartbeat_period

@@ -351,6 +351,13 @@ async def test_unpublishing_removes_the_volume_then_its_secrets(node: Node) -> N
     assert node.update(left) == set()
 
 
+async def test_a_volume_whose_entry_vanished_at_once_gives_up_its_secrets(node: Node) -> None:
+    node.update(volume(PUBLISH.PUBLISHED, "s1"))
+    gone = volume(PUBLISH.PUBLISHED, "s1", node_id="third")
+    assert node.update(gone) == {"REMOVE secret s1"}
+    assert node.update(gone) == set()
+
+
 async def test_a_volume_shares_its_secrets_with_tasks(node: Node) -> None:
     node.update(volume(PUBLISH.PUBLISHED, "s1"))
     made = with_secrets(task("t"), "s1")

@@ -7,7 +7,7 @@ import pytest
 from swarmkit.api import messages as api
 from swarmkit.manager.dispatcher.errors import SessionInvalidError, StreamCanceledError
 from swarmkit.manager.dispatcher.source import EventSource
-from swarmkit.store import Store, Tx
+from swarmkit.store import Action, Event, Store, Tx
 from tests.fakes.loop import VirtualClock
 from tests.unit.manager.dispatcher.bench import task
 
@@ -38,6 +38,22 @@ async def test_events_come_one_at_a_time_and_none_is_lost_to_a_wait_that_ended(
         assert isinstance(event.object, api.Task)
         names.append(event.object.id)
     assert names == ["a", "b", "c"]
+    await source.close()
+
+
+async def test_a_pushed_event_wakes_the_reader_and_does_not_lose_a_commit(store: Store) -> None:
+    source = EventSource(store.watch())
+    pushed = Event(Action.UPDATE, api.Volume(id="v"))
+    for _ in range(2):
+        waiting = asyncio.get_running_loop().create_task(source.next())
+        await asyncio.sleep(1)
+        source.push(pushed)
+        assert await waiting is pushed
+    await store.update(create("a"))  # type: ignore[arg-type]
+    source.push(pushed)
+    received = [await source.next(0.1) for _ in range(3)]
+    assert pushed in received
+    assert [e.object.id for e in received if e is not None and e is not pushed] == ["a"]
     await source.close()
 
 

@@ -295,6 +295,36 @@ async def test_a_volume_is_announced_when_it_is_published(bench: Bench, worker: 
     assert [change.assignment.volume.id for change in message.changes] == ["v"]
 
 
+async def test_a_stream_that_starts_before_a_volumes_event_is_handed_on_sees_no_older_state(
+    bench: Bench, worker: Worker
+) -> None:
+    volume = api.Volume(id="v")
+    volume.spec.driver.name = "csi"
+    volume.publish_status.add(node_id="worker", state=api.VolumePublishStatus.PUBLISHED)
+    await bench.create(volume)
+
+    def leave(stored: api.Volume) -> None:
+        stored.publish_status[0].state = api.VolumePublishStatus.PENDING_NODE_UNPUBLISH
+
+    await bench.rewrite(api.Volume, "v")
+    await bench.change(api.Volume, "v", leave)
+    stream = worker.assignments()
+    assert [change.action for change in (await stream.next()).changes] == [api.AssignmentChange.REMOVE]
+    assert await quiet(stream)
+
+
+async def test_volumes_do_not_disturb_the_legacy_stream(bench: Bench, worker: Worker) -> None:
+    volume = api.Volume(id="v")
+    volume.spec.driver.name = "csi"
+    volume.publish_status.add(node_id="worker", state=api.VolumePublishStatus.PUBLISHED)
+    await bench.create(volume)
+    stream = worker.tasks()
+    await stream.next()
+    await bench.rewrite(api.Volume, "v")
+    await asyncio.sleep(1)
+    assert len(stream.received) == 1
+
+
 async def test_the_stream_of_a_replaced_session_ends_invalid_after_its_next_message(
     bench: Bench, worker: Worker
 ) -> None:
