@@ -47,6 +47,8 @@ class Tail(Sequence[Entry]):
         if isinstance(item, slice):
             start, stop, step = item.indices(len(self))
             return self._entries[self._start + start : self._start + stop : step]
+        if not -len(self) <= item < len(self):
+            raise IndexError(item)
         return self._entries[item if item < 0 else self._start + item]
 
 
