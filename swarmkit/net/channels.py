@@ -113,7 +113,7 @@ async def fetch_leaf(address: str, timeout: float = DIAL_SECONDS) -> bytes:
         AddressError: ``address`` is malformed.
         ConnectError: nothing answers, or not with TLS and HTTP/2.
     """
-    host, port = split_address(address)
+    host, port = _dialable(address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -142,8 +142,15 @@ async def fetch_leaf(address: str, timeout: float = DIAL_SECONDS) -> bytes:
                 await writer.wait_closed()
 
 
+def _dialable(address: str) -> tuple[str, int]:
+    host, port = split_address(address)
+    if not (host and port):
+        raise AddressError(f"{address!r} is not an address to connect to: host and port must both be given")
+    return host, port
+
+
 def _tls_channel(address: str, tls: grpc.ChannelCredentials, server_name: str) -> grpc.aio.Channel:
-    split_address(address)
+    _dialable(address)
     options = (*_REMOTE_OPTIONS, ("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(f"dns:///{address}", tls, options=options)
 
@@ -172,10 +179,10 @@ _CONNECTION_TROUBLE: tuple[tuple[str, str], ...] = (
     ),
     ("Hostname Verification Check failed", "what answers there shows no manager's certificate"),
     ("not in peer certificate", "what answers there shows no manager's certificate"),
-    ("CERTIFICATE_EXPIRED", "the manager refuses this node's certificate: it has expired"),
-    ("ALERT_UNKNOWN_CA", "the manager refuses this node's certificate: it is not of this swarm"),
-    ("ALERT_DECRYPT_ERROR", "the manager refuses this node's certificate: it is not of this swarm"),
-    ("ALERT", "the manager refuses this node's certificate"),
+    # TLS 1.3 tells of a refused client certificate when the client thinks it is through; gRPC keeps the alert
+    # to itself.
+    ("Unwrap failed", "the manager refuses this node's certificate: it has expired or is not of this swarm"),
+    ("ALERT", "the manager refuses this node's certificate: it has expired or is not of this swarm"),
     ("BAD_SIGNATURE", "the manager's certificate is not of this swarm"),
     ("CERTIFICATE_VERIFY_FAILED", "the manager's certificate is not of this swarm"),
     ("handshake", "the TLS handshake failed"),

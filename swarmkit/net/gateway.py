@@ -11,6 +11,7 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from swarmkit.aio import TaskOwner
@@ -33,7 +34,6 @@ _TLS_HANDSHAKE = b"\x16"
 _EXHAUSTED_PAUSE_SECONDS = 1.0
 #: How long a client that was refused may take to read why.
 _PARTING_SECONDS = 1.0
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: What a connection can fail with; anything else is a fault of this program.
 _CLIENT_ERRORS = (
     NotHttp2Error,
@@ -75,10 +75,11 @@ class _Gateway(ABC):
         return self._book.open
 
     async def close(self) -> None:
-        """Stop accepting and end every connection at once."""
+        """Stop accepting and end every connection at once. May be called twice."""
         await self.stop_accepting()
         await self._serving.close()
-        self._unsubscribe()
+        unsubscribe, self._unsubscribe = self._unsubscribe, lambda: None
+        unsubscribe()
 
     async def stop_accepting(self) -> None:
         """Close the listening sockets; established connections live on. May be called twice."""
@@ -114,16 +115,18 @@ class _Gateway(ABC):
             try:
                 client, address = await loop.sock_accept(listener)
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno != errno.ECONNABORTED:  # that one was gone before it was accepted
                     self._complain("cannot accept connections, waiting", error=error.strerror)
                     await self._clock.sleep(_EXHAUSTED_PAUSE_SECONDS)
-                continue  # anything else concerns the one connection that was to be accepted
+                continue
             host, port = (plain_ip(address[0]), int(address[1])) if isinstance(address, tuple) else ("", 0)
             ticket = self._book.admit(host)
             if isinstance(ticket, str):
                 self._complain("connection refused", remote_addr=_remote(host, port), error=ticket)
                 client.close()
                 continue
+            if host:  # small frames in both directions: Nagle's algorithm would hold them back
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._serving.spawn(self._serve(client, host, port, ticket), "connection")
 
     async def _serve(self, client: socket.socket, host: str, port: int, ticket: Ticket) -> None:
@@ -160,7 +163,12 @@ class _Gateway(ABC):
         cleanup.callback(inner_socket.close)
         loop = asyncio.get_running_loop()
         _, inner = await loop.create_connection(PipeEnd, sock=inner_socket)
-        return Splice(end, inner, self._limits.closing_seconds)
+        return Splice(
+            end,
+            inner,
+            closing_seconds=self._limits.closing_seconds,
+            stalled_seconds=self._limits.stalled_seconds,
+        )
 
     async def _live(self, splice: Splice, end: ClientEnd, peer: Peer) -> None:
         """Wait for the end of the splice; a client without a certificate may not make it wait for ever."""
@@ -264,6 +272,8 @@ class ControlGateway(_Gateway):
     ) -> None:
         """Take what is needed; ``start`` opens the socket. Arguments as for ``RemoteGateway``."""
         limits = limits or Limits().within_descriptors()
+        # All clients come from one place, and whoever may open the socket is trusted.
+        limits = replace(limits, unproven_per_address=limits.connections, unproven=limits.connections)
         super().__init__("control", door, credentials, clock, limits, tls.control_context)
         self._path = path
         self._socket: ControlSocket | None = None
@@ -304,7 +314,7 @@ async def _tls_end(client: socket.socket, context: ssl.SSLContext) -> ClientEnd:
 async def _part(end: ClientEnd) -> None:
     """Let a refused client read its TLS alert: wait until it closes, but not long."""
     parted = asyncio.Event()
-    end.on_end = parted.set
+    end.on_change = parted.set
     if not (end.ended or end.lost):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PARTING_SECONDS):

@@ -24,6 +24,7 @@ class Limits:
         opening_seconds: from accepting until the HTTP/2 preface has arrived, TLS handshake included.
         anonymous_idle_seconds: longest silence of a client without a certificate.
         anonymous_seconds: longest life of its connection.
+        stalled_seconds: how long a side may leave a full buffer unread.
         closing_seconds: how long one side may take to read the rest when the other is gone.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     opening_seconds: float = 10.0
     anonymous_idle_seconds: float = 60.0
     anonymous_seconds: float = 1800.0
+    stalled_seconds: float = 60.0
     closing_seconds: float = 5.0
 
     def __post_init__(self) -> None:

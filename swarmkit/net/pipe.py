@@ -32,7 +32,8 @@ class PipeEnd(asyncio.Protocol):
         self.other: PipeEnd | None = None
         self.ended = False  # this side sends no more
         self.lost = False  # this side is closed
-        self.on_end: Callable[[], None] = lambda: None
+        self.full = False  # this side reads more slowly than the other sends
+        self.on_change: Callable[[], None] = lambda: None  # one of these three has changed
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -62,25 +63,29 @@ class PipeEnd(asyncio.Protocol):
             self.ended = True
             if self.other is not None:
                 self.other.finish()
-            self.on_end()
+            self.on_change()
         return True
 
     def pause_writing(self) -> None:
         """This side reads too slowly: stop reading the other."""
+        self.full = True
         if self.other is not None:
             self.other.transport.pause_reading()
+        self.on_change()
 
     def resume_writing(self) -> None:
         """This side has caught up."""
+        self.full = False
         if self.other is not None:
             self.other.transport.resume_reading()
+        self.on_change()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other side once it has been given all that came from this one."""
         self.lost = True
         if self.other is not None:
             self.other.close()
-        self.on_end()
+        self.on_change()
 
     def send(self, data: bytes) -> None:
         """Send plain bytes out on this side."""
@@ -177,6 +182,7 @@ class TlsClientEnd(ClientEnd):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._ready = False
         self._failed = False
+        self._finished = False  # this direction has ended: nothing may be written any more
 
     @property
     def certificate(self) -> Mapping[str, Any]:
@@ -206,9 +212,9 @@ class TlsClientEnd(ClientEnd):
             self._flush()
             self.eof_received()
         except ssl.SSLError as error:
-            self._failed = True
             self.fail(error)
             self._flush()
+            self._failed = self._finished = True
             self.transport.write_eof()
             if self._ready:
                 self.transport.close()
@@ -217,7 +223,7 @@ class TlsClientEnd(ClientEnd):
 
     def send(self, data: bytes) -> None:
         """Encrypt and send."""
-        if self._failed:
+        if self._finished:
             return
         view = memoryview(data)
         try:
@@ -230,6 +236,7 @@ class TlsClientEnd(ClientEnd):
     def finish(self) -> None:
         """Send close_notify, then no more."""
         self._say_goodbye()
+        self._finished = True
         super().finish()
 
     def close(self) -> None:
@@ -238,44 +245,62 @@ class TlsClientEnd(ClientEnd):
         super().close()
 
     def _say_goodbye(self) -> None:
-        if self._ready and not self._failed and not self.transport.is_closing():
+        if self._ready and not self._finished and not self.transport.is_closing():
             with contextlib.suppress(ssl.SSLError):  # "want read": we do not wait for the client's own
                 self._tls.unwrap()
             self._flush()
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
+        if self._outgoing.pending and not self._finished:
             self.transport.write(self._outgoing.read())
 
 
 class Splice:
-    """A client's connection and its inner one, joined for their common life."""
+    """A client's connection and its inner one, joined for their common life.
 
-    def __init__(self, client: ClientEnd, inner: PipeEnd, closing_seconds: float) -> None:
+    While one side is full the other is not read, so its end would go unnoticed: a side that takes nothing
+    for ``stalled_seconds`` counts as gone. When one side or direction has ended, the rest has
+    ``closing_seconds`` to do so too.
+    """
+
+    def __init__(
+        self, client: ClientEnd, inner: PipeEnd, *, closing_seconds: float, stalled_seconds: float
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._ends: tuple[PipeEnd, PipeEnd] = (client, inner)
         self._closing_seconds = closing_seconds
-        self._deadline: asyncio.TimerHandle | None = None
+        self._stalled_seconds = stalled_seconds
+        self._closing: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
-        client.on_end = inner.on_end = self._end
+        client.on_change = inner.on_change = self._update
         client.join(inner)
-        self._end()
+        self._update()
 
     def abort(self) -> None:
         """Cut both sides at once."""
         for end in self._ends:
             end.transport.abort()
 
-    def _end(self) -> None:
-        """One direction or one side has ended: what is left gets a deadline."""
-        if all(end.lost for end in self._ends):
-            if self._deadline is not None:
-                self._deadline.cancel()
+    def _update(self) -> None:
+        """Act on a change of either side."""
+        gone = all(end.lost for end in self._ends)
+        self._watch_for_stalling(not gone and any(end.full for end in self._ends))
+        if gone:
+            if self._closing is not None:
+                self._closing.cancel()
             if not self.closed.done():
                 self.closed.set_result(None)
             return
-        if any(end.ended or end.lost for end in self._ends) and self._deadline is None:
-            self._deadline = self._loop.call_later(self._closing_seconds, self.abort)
+        if self._closing is None and any(end.ended or end.lost for end in self._ends):
+            self._closing = self._loop.call_later(self._closing_seconds, self.abort)
         if all(end.ended for end in self._ends):
             for end in self._ends:
                 end.close()
+
+    def _watch_for_stalling(self, full: bool) -> None:
+        if full and self._stalled is None:
+            self._stalled = self._loop.call_later(self._stalled_seconds, self.abort)
+        elif not full and self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None

@@ -95,7 +95,8 @@ class Remotes:
         Raises:
             NoRemotesError: nobody is left.
         """
-        candidates = [r for r in self.known if r.node_id not in excluded and r.addr not in excluded]
+        without = set(filter(None, excluded))
+        candidates = [r for r in self.known if r.node_id not in without and r.addr not in without]
         if not candidates:
             raise NoRemotesError
         weights = [max(self._weights[remote], 0) + _SELECTION_BIAS for remote in candidates]

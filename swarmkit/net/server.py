@@ -7,9 +7,9 @@ table, binds ``current_caller()``, maps errors to statuses, and counts.
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
@@ -29,6 +29,8 @@ log = get_logger(__name__)
 MAX_RECEIVE_BYTES = 4 * 2**20
 #: How long calls in flight may go on after ``stop`` (contract/dispatcher-agent.md, 1).
 STOP_GRACE_SECONDS = 8.0
+#: How long handlers may take to end once they are cancelled.
+_CANCEL_SECONDS = 1.0
 #: RPCs in flight on one connection without a certificate: a joiner has one or two.
 ANONYMOUS_CALLS = 16
 #: Longest error text on the wire: it travels in a header, and peers limit those to 8 KiB.
@@ -142,7 +144,7 @@ class ApiServer:
 
         Args:
             register: the generated ``add_XServicer_to_server``.
-            servicer: the object with the handlers.
+            servicer: the object with the handlers; what it does not override is answered UNIMPLEMENTED.
             remote: serve it on the remote port.
             local: serve it on the control socket.
 
@@ -154,6 +156,8 @@ class ApiServer:
         for method, handler in collector.handlers.items():
             if method not in TABLE:
                 raise ValueError(f"{method} has no entry in the authorisation table: it cannot be served")
+            if getattr(_behaviour(handler), "__module__", "").endswith("_pb2_grpc"):
+                continue  # not overridden: the generated base class would raise NotImplementedError
             for side, wanted in ((True, remote), (False, local)):
                 if wanted:
                     self._methods[side].handlers[method] = self._wrap(method, side, handler)
@@ -203,30 +207,27 @@ class ApiServer:
         return gateway
 
     async def stop(self) -> None:
-        """Take no more calls, let those in flight end within the grace period, then cut every connection."""
+        """Take no more calls, let those in flight end within the grace period, then cut every connection.
+
+        May be called twice.
+        """
         gateways = [gateway for gateway in (self._remote, self._control) if gateway is not None]
         for gateway in gateways:
             await gateway.stop_accepting()
         stopping = [asyncio.ensure_future(server.stop(self._grace)) for server in self._servers]
-        if stopping:
-            _, late = await asyncio.wait(stopping, timeout=self._grace + 1.0)
-            if late:
-                log.warning("calls did not end when cancelled; their connections are cut")
+        late = await _wait(stopping, self._grace + _CANCEL_SECONDS)
         for gateway in gateways:
             await gateway.close()
-        await asyncio.gather(*(server.stop(None) for server in self._servers), *stopping)
+        if late:
+            log.warning("calls in flight did not end when they were cancelled; their connections are cut")
+            for task in await _wait(late, _CANCEL_SECONDS):
+                task.cancel()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _wrap(self, method: str, side: bool, handler: "_Handler") -> "_Handler":
         """Return ``handler`` with the wrapper around its behaviour, of the same kind."""
-        behaviour: Any
-        if handler.response_streaming:
-            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            call = _streamed(behaviour)
-        else:
-            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            call = behaviour
+        call = _streamed(_behaviour(handler)) if handler.response_streaming else _behaviour(handler)
 
         async def serve(request: Any, context: "_Context") -> Any:
             return await self._serve(method, side, call, request, context)
@@ -272,10 +273,10 @@ class ApiServer:
             return answer
         except RpcError as error:
             status = error.code
-            await context.abort(error.code, _shortened(error.text))
+            await _abort(context, error.code, error.text)
         except TimeoutError:
             status = grpc.StatusCode.DEADLINE_EXCEEDED
-            await context.abort(status, "the manager could not finish this in time")
+            await _abort(context, status, "the manager could not finish this in time")
         except asyncio.CancelledError:
             status = grpc.StatusCode.CANCELLED
             raise
@@ -287,7 +288,7 @@ class ApiServer:
                 raise asyncio.CancelledError from error
             status = grpc.StatusCode.INTERNAL
             log.exception("call failed", method=method, caller=caller.node_id, error=str(error))
-            await context.abort(status, "internal error: the manager's log has the details")
+            await _abort(context, status, "internal error: the manager's log has the details")
         finally:
             if connection is not None:
                 connection.calls -= 1
@@ -316,6 +317,26 @@ class ApiServer:
         if self._advertise_address:
             return self._advertise_address
         return self._remote.address if self._remote is not None else "127.0.0.1:0"
+
+
+async def _wait(tasks: "Iterable[asyncio.Future[None]]", seconds: float) -> "set[asyncio.Future[None]]":
+    """Wait for all of ``tasks`` and return those that are not done in time."""
+    waiting = set(tasks)
+    return (await asyncio.wait(waiting, timeout=seconds))[1] if waiting else waiting
+
+
+async def _abort(context: "_Context", code: grpc.StatusCode, text: str) -> NoReturn:
+    """End the call with a status; a call whose client is gone just ends."""
+    if context.cancelled():
+        raise asyncio.CancelledError
+    await context.abort(code, _shortened(text))
+    raise AssertionError("abort returns never")
+
+
+def _behaviour(handler: "_Handler") -> Callable[[Any, Any], Any]:
+    """Return the one function that a handler holds, whatever its kind."""
+    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    return next(kind for kind in kinds if kind is not None)
 
 
 def _streamed(behaviour: Callable[[Any, Any], Any]) -> _Call:
