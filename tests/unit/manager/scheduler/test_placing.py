@@ -8,6 +8,7 @@ import pytest
 from swarmkit.api import messages as api
 from swarmkit.manager.scheduler.decisions import ASSIGNED_TEXT, CONFIRMED_TEXT, Assignment, Retirement
 from swarmkit.manager.scheduler.generic import discrete
+from swarmkit.manager.scheduler.nodeinfo import NodeInfo
 from tests.unit.manager.scheduler.build import GIB, World, changed, host_port, node, resources, task, values
 
 RUNNING = api.TaskState.RUNNING
@@ -406,6 +407,23 @@ def test_a_retry_asks_only_nodes_that_changed_and_forgets_deleted_ones() -> None
     world.create(node("d", cpus=2))
     assert list(world.tick().values()) == ["d"]
     assert "insufficient resources on 2 nodes" in world.errors["p1"]
+
+
+def test_a_retry_does_not_ask_a_node_again_that_did_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(*nodes("abcdefgh", cpus=1), *pending(1, cpus=2))
+    world.tick()
+    (group,) = world.state.groups.values()
+    asked = []
+    verdict = group.pipeline.verdict
+
+    def note(info: NodeInfo) -> int:
+        asked.append(info.id)
+        return verdict(info)
+
+    monkeypatch.setattr(group.pipeline, "verdict", note)
+    world.update(node("c", cpus=1))
+    world.tick()
+    assert set(asked) == {"c"}
 
 
 # Tasks of an old version
