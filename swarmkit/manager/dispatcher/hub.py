@@ -26,7 +26,8 @@ class SessionFeed:
 class SessionHub:
     """Knows the open session streams and wakes those that have something to say.
 
-    A stream that is slow to take a message gets the newest state with its next one, not each in between.
+    PARITY: a stream that is slow to take a message gets the newest state with its next one, where the
+    original queues one message for each change.
     """
 
     def __init__(self, managers: Callable[[], Sequence[api.Peer]]) -> None:

@@ -66,7 +66,8 @@ class NodeTable:
     def set_period(self, seconds: float) -> None:
         """Use ``seconds`` for beats from now on, the default if not positive; armed deadlines stay.
 
-        PARITY: a stored period of zero or less is taken as "not set"; the original divides time by it.
+        PARITY: a stored period of zero or less is taken as "not set", and a very short one is lengthened; the
+        original arms timers in the past.
         """
         self._period = max(seconds, MIN_HEARTBEAT_SECONDS) if seconds > 0 else DEFAULT_HEARTBEAT_SECONDS
 

@@ -48,6 +48,7 @@ LATE_SECONDS = 1.0
 _DOWN = api.NodeStatus.DOWN
 _READY = api.NodeStatus.READY
 _UNKNOWN = api.NodeStatus.UNKNOWN
+_TASK_STATES = frozenset(api.TaskState.values())
 
 Managers = Callable[[], Sequence[api.Peer]]
 SubscribeManagers = Callable[[Callable[[], None]], Callable[[], None]]
@@ -212,6 +213,11 @@ class Tenure:
             self._wake_earlier.ring()
 
     def _node_down(self, expiry: Expiry, now: float) -> None:
+        """End the streams of a silent node, have it written DOWN, and start its orphan timer.
+
+        PARITY: the original ends task and assignment streams after their next message only; a node that has
+        stopped reading never takes one, and what is queued for it would grow.
+        """
         for source in self._sources.get(expiry.node_id, ()):
             source.end(NodeNotRegisteredError())
         if self.store.view().get(api.Node, expiry.node_id) is None:
@@ -258,8 +264,8 @@ class Tenure:
     ) -> str:
         """Resume the node's session or register it anew, write its state READY, and return the session id.
 
-        PARITY: the table entry is made before the write and not after it. A call that breaks off in between
-        then leaves a node that expires, where the original leaves one that is READY for ever.
+        PARITY: the table entry is made before the write and not after it, so that a call that breaks off in
+        between leaves a node that expires and not one that stays READY.
 
         Raises:
             RateLimitError: the node registers too often.
@@ -295,6 +301,8 @@ class Tenure:
     ) -> None:
         """Take in reports about the node's tasks; those about unknown tasks are dropped.
 
+        PARITY: so are those of a state without a name, which the original stores as it stores any number.
+
         Raises:
             ForeignTaskError: one is about another node's task; none is taken in.
         """
@@ -306,6 +314,9 @@ class Tenure:
                 continue
             if task.node_id != node_id:
                 raise ForeignTaskError(update.task_id)
+            if update.status.state not in _TASK_STATES:
+                log.warning("a task state that does not exist was reported", node_id=node_id, task_id=task.id)
+                continue
             known.append(update)
         for update in known:
             self.writer.put_task(update.task_id, update.status)

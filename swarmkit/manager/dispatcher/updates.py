@@ -75,6 +75,7 @@ def accept_status(
     """Return ``task`` with the reported status; None if that is older than the stored one or equal to it.
 
     The whole status is replaced, the node's own timestamp kept, and who accepted it when is stamped.
+    PARITY: the original writes an equal status again.
     """
     if task.status.state > reported.state or _unstamped(task.status) == _unstamped(reported):
         return None
@@ -95,7 +96,10 @@ def _unstamped(status: api.TaskStatus) -> api.TaskStatus:
 
 
 def update_node(node: api.Node, update: NodeUpdate) -> api.Node | None:
-    """Return ``node`` in its new state; None if nothing changes, address and description included."""
+    """Return ``node`` in its new state; None if nothing changes, address and description included.
+
+    PARITY: the original writes an unchanged node too.
+    """
     changed = api.Node()
     changed.CopyFrom(node)
     changed.status.state = update.state

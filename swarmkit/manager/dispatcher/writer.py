@@ -18,7 +18,7 @@ from swarmkit.manager.dispatcher.updates import (
     release_volume,
     update_node,
 )
-from swarmkit.store import ProposalTooLargeError, Store, StoreError, Tx
+from swarmkit.store import ProposalError, ProposalTooLargeError, Store, Tx
 
 log = get_logger(__name__)
 
@@ -39,8 +39,10 @@ async def write_changes(store: Store, changes: Sequence[Change]) -> None:
             for number, change in enumerate(changes, start=1):
                 try:
                     batch.update(change)
-                except StoreError as error:
-                    log.error("failed to write an update", error=str(error))
+                except ProposalError:
+                    raise
+                except Exception as error:  # what one node reports must not stop what the others report
+                    log.exception("failed to write an update", error=str(error))
                 if number % SLICE == 0:
                     await asyncio.sleep(0)
     except ProposalTooLargeError:
@@ -52,8 +54,12 @@ async def _write_singly(store: Store, changes: Sequence[Change]) -> None:
     for change in changes:
         try:
             await store.update(change)
-        except (StoreError, ProposalTooLargeError) as error:
-            log.error("failed to write an update", error=str(error))
+        except ProposalTooLargeError as error:
+            log.error("an update is too large to be written", error=str(error))
+        except ProposalError:
+            raise
+        except Exception as error:  # as above
+            log.exception("failed to write an update", error=str(error))
 
 
 class UpdateWriter:

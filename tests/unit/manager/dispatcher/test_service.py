@@ -63,6 +63,15 @@ async def test_an_unknown_task_and_a_missing_status_succeed(bench: Bench, worker
     assert bench.task("t2").status.state == RUNNING
 
 
+async def test_a_state_that_does_not_exist_is_dropped_and_harms_nobody(bench: Bench, worker: Worker) -> None:
+    await bench.create(task("t1"), task("t2"))
+    await worker.report(("t1", status(513)), ("t2", status(RUNNING)))
+    await asyncio.sleep(1)
+    assert bench.task("t1").status.state == api.TaskState.ASSIGNED
+    assert bench.task("t2").status.state == RUNNING
+    assert await worker.heartbeat() > 0
+
+
 async def test_the_leader_stamps_a_status_and_keeps_the_workers_time(bench: Bench, worker: Worker) -> None:
     await bench.create(task("t"))
     reported = status(ACCEPTED, "accepted")

@@ -119,13 +119,24 @@ async def test_a_failing_change_is_logged_and_does_not_stop_the_others(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(tx: Tx) -> None:
-        tx.update(task("t2", state=RUNNING))
+        tx.update(_running(tx, "t2"))
         raise NotExistError
 
-    await write_changes(store, [fail, lambda tx: tx.create(task("t4"))])
+    def fail_otherwise(tx: Tx) -> None:
+        tx.update(_running(tx, "t2"))
+        raise ValueError("a defect")
+
+    await write_changes(store, [fail, fail_otherwise, lambda tx: tx.create(task("t4"))])
     assert state(store, "t2") == api.TaskState.ASSIGNED
     assert state(store, "t4") == api.TaskState.ASSIGNED
-    assert "failed to write an update" in caplog.text
+    assert caplog.text.count("failed to write an update") == 2
+
+
+def _running(tx: Tx, task_id: str) -> api.Task:
+    running = api.Task()
+    running.CopyFrom(tx.get(api.Task, task_id) or api.Task())
+    running.status.state = RUNNING
+    return running
 
 
 class _Narrow:
@@ -168,6 +179,6 @@ async def test_a_change_too_large_to_propose_does_not_take_the_others_with_it(
     writer.put_task("t3", status(RUNNING))
     await asyncio.sleep(1)
     assert [state(store, name) for name in ("t1", "t2", "t3")] == [RUNNING, api.TaskState.ASSIGNED, RUNNING]
-    assert "failed to write an update" in caplog.text
+    assert "too large to be written" in caplog.text
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
