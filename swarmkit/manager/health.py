@@ -17,8 +17,6 @@ RAFT = "Raft"
 #: The service name of the control socket: serving when raft has joined or started.
 CONTROL_API = "ControlAPI"
 
-Status = api.HealthCheckResponse.ServingStatus
-
 
 class HealthService(HealthServicer):
     """Answers for a fixed set of services, each not serving until it is said to."""

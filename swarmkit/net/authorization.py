@@ -124,6 +124,7 @@ def authorize(
         return _direct(peer, allowed, cluster_id, is_blacklisted)
     refusal = _refusal(peer, _MANAGERS, cluster_id, is_blacklisted)
     if refusal:
+        # PARITY: on open RPCs too, where the original would take such a caller for an anonymous one.
         raise _denied("unauthorized forwarder role", refusal)
     return _passed_on(peer, forwarded, allowed, cluster_id, is_blacklisted)
 

@@ -5,6 +5,7 @@ table, binds ``current_caller()``, maps errors to statuses, and counts.
 """
 
 import asyncio
+import enum
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,13 @@ if TYPE_CHECKING:  # the stubs make these generic, the classes are not
 _Call = Callable[[Any, Any], Awaitable[Any]]
 
 
+class _Side(enum.Enum):
+    """The two ways in; the value names the inner server's socket."""
+
+    REMOTE = "remote"
+    LOCAL = "local"
+
+
 class _Collector:
     """Stands in for a server where a generated function registers a servicer."""
 
@@ -96,7 +104,7 @@ class ApiServer:
         credentials: CredentialsHolder,
         clock: Clock,
         *,
-        is_blacklisted: Callable[[str], bool] = lambda _: False,
+        is_blacklisted: Callable[[str], bool],
         advertise_address: str = "",
         limits: Limits | None = None,
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
@@ -120,8 +128,8 @@ class ApiServer:
         self._limits = limits
         self._grace = stop_grace_seconds
         self._directory: Path | None = None
-        self._doors: dict[bool, Door] = {}
-        self._methods = {remote: _Methods() for remote in (True, False)}
+        self._doors: dict[_Side, Door] = {}
+        self._methods = {side: _Methods() for side in _Side}
         self._servers: list[grpc.aio.Server] = []
         self._remote: RemoteGateway | None = None
         self._control: ControlGateway | None = None
@@ -158,18 +166,21 @@ class ApiServer:
                 raise ValueError(f"{method} has no entry in the authorisation table: it cannot be served")
             if getattr(_behaviour(handler), "__module__", "").endswith("_pb2_grpc"):
                 continue  # not overridden: the generated base class would raise NotImplementedError
-            for side, wanted in ((True, remote), (False, local)):
+            for side, wanted in ((_Side.REMOTE, remote), (_Side.LOCAL, local)):
                 if wanted:
                     self._methods[side].handlers[method] = self._wrap(method, side, handler)
 
     async def start(self) -> None:
-        """Start the inner servers. Nobody reaches them before a gateway listens."""
+        """Start the inner servers. Nobody reaches them before a gateway listens.
+
+        Call ``stop`` even if this fails.
+        """
         self._directory = private_directory()
-        for side, name in ((True, "remote"), (False, "local")):
+        for side in _Side:
             methods = self._methods[side]
             for method in TABLE.keys() - methods.handlers.keys():
                 methods.handlers[method] = self._unserved(method, side)
-            self._doors[side] = Door(self._directory, name)
+            self._doors[side] = Door(self._directory, side.value)
             server = grpc.aio.server(options=_OPTIONS)
             server.add_generic_rpc_handlers((methods,))
             server.add_insecure_port(f"unix:{self._doors[side].path}")
@@ -182,7 +193,9 @@ class ApiServer:
         Raises:
             ListenError: it cannot be had; the text says why.
         """
-        gateway = RemoteGateway(address, self._doors[True], self._credentials, self._clock, self._limits)
+        gateway = RemoteGateway(
+            address, self._doors[_Side.REMOTE], self._credentials, self._clock, self._limits
+        )
         try:
             await gateway.start()
         except BaseException:
@@ -197,7 +210,7 @@ class ApiServer:
         Raises:
             ListenError: it cannot be had; the text says why.
         """
-        gateway = ControlGateway(path, self._doors[False], self._credentials, self._clock, self._limits)
+        gateway = ControlGateway(path, self._doors[_Side.LOCAL], self._credentials, self._clock, self._limits)
         try:
             await gateway.start()
         except BaseException:
@@ -225,7 +238,7 @@ class ApiServer:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _wrap(self, method: str, side: bool, handler: "_Handler") -> "_Handler":
+    def _wrap(self, method: str, side: _Side, handler: "_Handler") -> "_Handler":
         """Return ``handler`` with the wrapper around its behaviour, of the same kind."""
         call = _streamed(_behaviour(handler)) if handler.response_streaming else _behaviour(handler)
 
@@ -240,7 +253,7 @@ class ApiServer:
         }[handler.request_streaming, handler.response_streaming]
         return make(serve, handler.request_deserializer, handler.response_serializer)
 
-    def _unserved(self, method: str, side: bool) -> "_Handler":
+    def _unserved(self, method: str, side: _Side) -> "_Handler":
         """Refuse a call of the contract that is not served here, to those who may call it."""
         text = _UNSERVED_TEXTS.get(method, f"this manager does not serve {method.rpartition('.')[2]}")
 
@@ -253,7 +266,7 @@ class ApiServer:
     async def _serve(
         self,
         method: str,
-        side: bool,
+        side: _Side,
         call: _Call,
         request: Any,
         context: "_Context",
@@ -286,6 +299,7 @@ class ApiServer:
             if context.cancelled() or isinstance(error, grpc.aio.InternalError):
                 status = grpc.StatusCode.CANCELLED  # the client is gone: writing to it failed
                 raise asyncio.CancelledError from error
+            # PARITY: the original answers UNKNOWN with the bare text of the error, whatever it shows.
             status = grpc.StatusCode.INTERNAL
             log.exception("call failed", method=method, caller=caller.node_id, error=str(error))
             await _abort(context, status, "internal error: the manager's log has the details")

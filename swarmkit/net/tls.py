@@ -54,7 +54,7 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
     # A client without ALPN is served nevertheless: the original's nodes offer none after their first renewal.
     context.set_alpn_protocols(["h2"])
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
-    # No resumption: a resumed session would outlive the check of the client's certificate.
+    # No tickets: a resumed session would skip the check of the client's certificate.
     context.num_tickets = 0
     _load_chain(context, credentials)
     return context

@@ -198,6 +198,7 @@ def test_the_repr_of_credentials_shows_no_key() -> None:
 
 def test_channels_can_be_imported_without_server_store_or_cryptography() -> None:
     unwanted = ("cryptography", "swarmkit.store", "swarmkit.net.server")
-    code = f"import sys; import swarmkit.net.channels; print([m for m in sys.modules if m.startswith({unwanted})])"
+    listing = f"[name for name in sys.modules if name.startswith({unwanted})]"
+    code = f"import sys, swarmkit.net.channels; print({listing})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -303,6 +304,13 @@ async def test_a_port_in_use_and_a_socket_in_use_are_clear_and_leave_the_server_
         await health(channel)
 
 
+class ImpatientClock(SystemClock):
+    """Real time, but pauses are short."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 100)
+
+
 class Inner:
     """A gateway in front of a raw inner server, for what happens below gRPC."""
 
@@ -319,7 +327,7 @@ class Inner:
             "127.0.0.1:0",
             self.door,
             CredentialsHolder(self.authority.manager()),
-            SystemClock(),
+            ImpatientClock(),
             Limits(closing_seconds=0.5, stalled_seconds=1.0),
         )
         await self.gateway.start()
@@ -433,6 +441,22 @@ async def test_what_is_left_when_one_direction_has_ended_is_cut_after_a_while() 
         inner_writer.write_eof()
         await read_all(reader)
         await eventually(lambda: inner.gateway.open_connections == 0)
+
+
+async def test_a_process_out_of_descriptors_waits_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with Inner() as inner:
+        with socket.socket() as client:
+            client.setblocking(False)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), hard))
+                await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", inner.port))
+                await eventually(lambda: bool(warnings(caplog)))
+                assert inner.gateway.open_connections == 0
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await eventually(lambda: inner.gateway.open_connections == 1)
+    assert warnings(caplog)[0]["error"] == "Too many open files"
 
 
 async def test_nagle_is_off_on_the_port() -> None:

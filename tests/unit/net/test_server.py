@@ -17,6 +17,7 @@ from swarmkit.api.dispatcher_pb2_grpc import DispatcherStub
 from swarmkit.api.logbroker_pb2_grpc import LogBrokerStub
 from swarmkit.api.raft_pb2_grpc import RaftMembershipStub
 from swarmkit.clock import SystemClock
+from swarmkit.net import channels
 from swarmkit.net.errors import RpcError, failed_precondition
 from swarmkit.net.server import ANONYMOUS_CALLS, MAX_RECEIVE_BYTES, ApiServer
 from tests.unit.net.harness import ServedApi, eventually, failure, health, issue
@@ -206,9 +207,18 @@ async def test_a_servicer_without_entries_in_the_table_cannot_be_added(served: S
     def register(servicer: object, server: Any) -> None:
         server.add_registered_method_handlers("some.Service", {"Call": servicer})
 
-    server = ApiServer(served.holder, SystemClock())
+    server = ApiServer(served.holder, SystemClock(), is_blacklisted=lambda _: False)
     with pytest.raises(ValueError, match=r"/some\.Service/Call has no entry in the authorisation table"):
         server.add(register, object())
+
+
+async def test_nobody_is_served_who_did_not_come_through_a_gateway(served: ServedApi) -> None:
+    directory = served.server._directory
+    assert directory is not None
+    for name in ("local", "remote"):
+        async with channels.unix_channel(directory / name) as channel:
+            refused = await failure(issue(channel))
+        assert refused.details() == "Permission denied: this server is reached through its gateway only"
 
 
 async def test_requests_up_to_4_mib_pass_and_larger_ones_are_refused(served: ServedApi) -> None:
