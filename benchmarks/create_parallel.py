@@ -6,11 +6,14 @@
 import asyncio
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 from benchmarks.daemon import control, one_manager, service
 from benchmarks.report import Row, main, row
 from swarmkit.api import messages as api
-from swarmkit.api.control_pb2_grpc import ControlAsyncStub
+
+if TYPE_CHECKING:
+    from swarmkit.api.control_pb2_grpc import ControlAsyncStub
 
 CLIENTS = 64
 CALLS = 50

@@ -7,11 +7,15 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarmkit.api import messages as api
-from swarmkit.api.control_pb2_grpc import ControlAsyncStub, ControlStub
+from swarmkit.api.control_pb2_grpc import ControlStub
 from swarmkit.net.channels import unix_channel
 from tests.integration.harness import Swarm, swarm
+
+if TYPE_CHECKING:
+    from swarmkit.api.control_pb2_grpc import ControlAsyncStub
 
 #: Pause between two looks at the tasks, and the longest wait for them, in seconds.
 POLL_SECONDS = 0.01
