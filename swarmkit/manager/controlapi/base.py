@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 
 from swarmkit.api import messages as api
+from swarmkit.ca.tokens import new_join_token
 from swarmkit.clock import Clock
 from swarmkit.identity import new_id
 from swarmkit.manager.controlapi.errors import (
@@ -76,7 +77,7 @@ class ControlBase:
         clock: Clock,
         raft_members: Callable[[], Sequence[api.RaftMember]],
         *,
-        make_join_token: Callable[[bytes], str],
+        make_join_token: Callable[[bytes], str] = new_join_token,
         make_id: Callable[[], str] = new_id,
     ) -> None:
         """Take what serving needs.

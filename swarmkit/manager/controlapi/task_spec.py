@@ -1,5 +1,6 @@
 """Validation of task specs, whatever the state of the swarm (contract/control-api.md, 4, checks 3 to 9)."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ _MIN_HEALTH_NANOSECONDS = 1_000_000
 _MIN_GENERIC_KIND = 3
 _RESERVED_KINDS = ("container", "attachment")
 
-#: What templates are tried with.
+#: What templates are tried with, besides the labels of the service itself.
 _SAMPLE = Context(
     service_id="serviceID",
     service_name="servicename",
@@ -33,7 +34,7 @@ _SAMPLE = Context(
 )
 
 
-def check_task_spec(spec: api.TaskSpec, labels: "dict[str, str]") -> None:
+def check_task_spec(spec: api.TaskSpec, labels: dict[str, str]) -> None:
     """Check resources, restart policy, constraints, references and runtime.
 
     Args:
@@ -132,9 +133,9 @@ def _check_generic(generic: api.GenericRuntimeSpec) -> None:
         raise InvalidError("Generic runtime has an empty payload")
 
 
-def _check_container(container: api.ContainerSpec, labels: "dict[str, str]") -> None:
+def _check_container(container: api.ContainerSpec, labels: dict[str, str]) -> None:
     try:
-        expand_container(container, sample_context(labels))
+        expand_container(container, dataclasses.replace(_SAMPLE, service_labels=labels))
     except TemplateError as error:
         raise InvalidError(str(error)) from error
     if not container.image:
@@ -144,13 +145,6 @@ def _check_container(container: api.ContainerSpec, labels: "dict[str, str]") -> 
     _check_mounts(container.mounts)
     if container.HasField("healthcheck"):
         _check_health(container.healthcheck)
-
-
-def sample_context(labels: "dict[str, str]") -> Context:
-    """Return the values that templates are tried with; the labels are the service's own."""
-    return Context(
-        **{name: getattr(_SAMPLE, name) for name in _SAMPLE.__slots__} | {"service_labels": labels}
-    )
 
 
 def _check_mounts(mounts: Sequence[api.Mount]) -> None:
