@@ -243,7 +243,6 @@ class RemoteGateway(_Gateway):
         self._address = bound_address(self._listeners[0])
         for listener in self._listeners:
             self._accepting.spawn(self._accept(listener), "remote port")
-        log.info("listening for nodes", address=self._address)
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -287,7 +286,6 @@ class ControlGateway(_Gateway):
         """
         self._socket = ControlSocket(self._path)
         self._accepting.spawn(self._accept(self._socket.listener), "control socket")
-        log.info("listening on the control socket", path=self._path)
 
     def _close_listeners(self) -> None:
         if self._socket is not None:

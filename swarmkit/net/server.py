@@ -104,7 +104,7 @@ class ApiServer:
         credentials: CredentialsHolder,
         clock: Clock,
         *,
-        is_blacklisted: Callable[[str], bool],
+        is_blacklisted: Callable[[str], bool] = lambda _: False,
         advertise_address: str = "",
         limits: Limits | None = None,
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
@@ -115,7 +115,7 @@ class ApiServer:
             credentials: the manager's own; their O is the cluster id, and they are the identity of callers on
                 the control socket.
             clock: time of the gateways.
-            is_blacklisted: tells whether a node id was removed from the swarm.
+            is_blacklisted: tells whether a node id was removed from the swarm; by default none was.
             advertise_address: ``host:port`` that callers on the control socket appear to come from; by
                 default the remote port's address.
             limits: bounds of the gateways.
