@@ -20,6 +20,8 @@ CaError
         ├── CallTimeoutError      no answer in time
         ├── CallUnavailableError  the manager cannot be reached or cannot answer now
         └── CallRefusedError      the manager refused; the same call will be refused again
+            ├── NoSuchNodeError       the manager knows no such node (NOT_FOUND)
+            └── NotServedError        the manager does not serve the call (UNIMPLEMENTED)
 
 No text of any of them holds a key, a token or a part of one.
 """
@@ -114,4 +116,12 @@ class CallUnavailableError(CallError):
 
 
 class CallRefusedError(CallError):
-    """The manager refused (INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED): asking again does not help."""
+    """The manager refused (INVALID_ARGUMENT, PERMISSION_DENIED ...): asking again does not help."""
+
+
+class NoSuchNodeError(CallRefusedError):
+    """The manager knows no node with this id, or no longer (gRPC NOT_FOUND)."""
+
+
+class NotServedError(CallRefusedError):
+    """The manager does not serve the call (gRPC UNIMPLEMENTED)."""
