@@ -72,7 +72,10 @@ class Proposer(Protocol):
         ...
 
     def changes_since(self, index: int) -> Iterable[tuple[int, bytes]] | None:
-        """Return the applied entries behind ``index`` in order, or None if the log no longer reaches back."""
+        """Return the applied entries behind ``index`` in order.
+
+        None if the log no longer reaches back to ``index``, or has not been applied that far.
+        """
         ...
 
 

@@ -90,16 +90,16 @@ class Store:
 
         Raises:
             VersionAheadError: the log has not reached ``version``.
-            CompactedError: the log no longer reaches back to it.
+            CompactedError: the log no longer reaches back to it, or there is none.
+            StoppedError: the node is stopping, or is no member of the group.
         """
-        proposer = self._proposer
-        current = self._applied if proposer is None else max(self._applied, proposer.next_index() - 1)
-        if version > current:
-            raise VersionAheadError(version, current)
-        if version >= self._applied:
-            return self._hub.subscribe(watches)
-        entries = None if proposer is None else proposer.changes_since(version)
+        if self._proposer is not None:
+            entries = self._proposer.changes_since(version)
+        else:
+            entries = () if version == self._applied else None
         if entries is None:
+            if version > self._applied:
+                raise VersionAheadError(version, self._applied)
             raise CompactedError(version)
         return self._hub.subscribe(watches, _replay([*entries], watches))
 
@@ -132,7 +132,9 @@ class Store:
         return Batch(self)
 
     def _begin(self) -> Tx:
-        version = self._applied if self._proposer is None else self._proposer.next_index() - 1
+        proposer, version = self._proposer, self._applied
+        if proposer is not None and proposer.may_propose:  # if it may not, changes will be refused
+            version = proposer.next_index() - 1
         return Tx(self._newest, version, self._clock.now())
 
     def _run(self, tx: Tx, callback: Callable[[Tx], T]) -> T:

@@ -3,6 +3,8 @@
 import datetime
 from typing import Any, NamedTuple, TypeAlias
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from swarmkit.api import messages as api
 from swarmkit.clock import timestamp
 from swarmkit.store import by
@@ -101,14 +103,14 @@ class Tx(Reader):
     caller's object stays as it is). To update an object twice in one transaction, go on with the copy.
     """
 
-    __slots__ = ("_now", "_open", "_stamp", "changes", "version")
+    __slots__ = ("_now", "_open", "_updated_at", "changes", "version")
 
     def __init__(self, tables: Tables, version: int, now: datetime.datetime) -> None:
         super().__init__(tables)
         self.version = version
         self.changes: list[Change] = []
         self._now = now
-        self._stamp: api.Meta | None = None
+        self._updated_at: Timestamp | None = None
         self._open = True
 
     def create(self, new: O) -> O:
@@ -193,11 +195,12 @@ class Tx(Reader):
         self.changes.append(change)
 
     def _stamped(self, new: O) -> O:
-        if self._stamp is None:
-            self._stamp = api.Meta(version=api.Version(index=self.version), updated_at=timestamp(self._now))
+        if self._updated_at is None:
+            self._updated_at = timestamp(self._now)
         stored: Any = type(new)()
         stored.CopyFrom(new)
-        stored.meta.MergeFrom(self._stamp)
+        stored.meta.version.index = self.version
+        stored.meta.updated_at.CopyFrom(self._updated_at)
         copy: O = stored
         return copy
 

@@ -48,6 +48,8 @@ class FakeProposer:
         return len(self._waiting)
 
     def next_index(self) -> int:
+        if self._stopped:
+            raise StoppedError
         return self._next
 
     def propose(self, data: bytes) -> "asyncio.Future[int]":
@@ -66,7 +68,8 @@ class FakeProposer:
         return waiting.future
 
     def changes_since(self, index: int) -> Iterable[tuple[int, bytes]] | None:
-        if index + 1 < self._first_kept:
+        applied = self._next - 1 - len(self._waiting)
+        if not self._first_kept - 1 <= index <= applied:
             return None
         return [entry for entry in self.log if entry[0] > index]
 

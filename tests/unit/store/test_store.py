@@ -189,6 +189,7 @@ async def test_a_transaction_over_the_limit_is_refused_and_does_not_disturb_the_
 async def test_a_stopping_node_refuses() -> None:
     store, proposer = replicated()
     proposer.stop()
+    assert await store.update(lambda tx: tx.count(api.Task)) == 0
     with pytest.raises(StoppedError):
         await store.update(lambda tx: tx.create(task("t1")))
     store.check_invariants()
@@ -354,6 +355,19 @@ async def test_a_watch_from_the_future_or_behind_the_compacted_log_is_refused() 
     assert ids(event.object for event in events_of(store.watch_from(store.version - 1))) == ["t2"]
     assert events_of(store.watch_from(store.version)) == []
     assert len(store._hub) == 2
+
+
+async def test_a_watch_from_behind_the_newest_object_of_a_snapshot_misses_no_deletion() -> None:
+    store, proposer = replicated(automatic=True)
+    for n in range(2):
+        await store.update(lambda tx, n=n: tx.create(task(f"t{n}")))  # type: ignore[misc]
+    seen = store.version
+    await store.update(lambda tx: tx.delete(api.Task, "t1"))
+    store.restore(store.snapshot()())
+    fresh = Store(VirtualClock(), proposer)
+    fresh.restore(store.snapshot()())
+    watcher = fresh.watch_from(seen)
+    assert [event.action for event in events_of(watcher)] == [Action.DELETE]
 
 
 async def test_without_a_log_only_the_present_can_be_watched() -> None:

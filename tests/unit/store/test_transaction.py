@@ -1,6 +1,7 @@
 """Transactions: what they refuse, stamp and undo (contract/raft-store-manager.md, 2 and 3)."""
 
 import asyncio
+import datetime
 from typing import Any
 
 import pytest
@@ -129,9 +130,10 @@ async def test_created_at_stays_and_updated_at_moves(store: Store) -> None:
     await asyncio.sleep(7)
     forged = labelled(stored, "x")
     forged.meta.created_at.seconds = 1
+    forged.meta.updated_at.nanos = 5
     updated = await store.update(lambda tx: tx.update(forged))
     assert updated.meta.created_at == timestamp(EPOCH)
-    assert updated.meta.updated_at.seconds == stored.meta.updated_at.seconds + 7
+    assert updated.meta.updated_at == timestamp(EPOCH + datetime.timedelta(seconds=7))
 
 
 async def test_created_at_is_kept_if_it_is_given(store: Store) -> None:
