@@ -68,6 +68,7 @@ class Session:
         self._manager = manager
         self._handlers = handlers
         self._clock = clock
+        self._introduced = asyncio.Event()  # the first message was handled
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._calls: set[asyncio.Task[Any]] = set()
         self._log_calls: set[asyncio.Task[None]] = set()
@@ -164,12 +165,17 @@ class Session:
         self, first: api.SessionMessage, stream: AsyncGenerator[api.SessionMessage, None]
     ) -> None:
         await self._handlers.message(first)
+        self._introduced.set()
         async for message in stream:
             await self._handlers.message(message)
         raise ManagerError("OK", "the manager ended the session stream")
 
     async def _assignments(self) -> None:
-        """Receive assignments; a gap opens the stream anew, a gap right at its beginning ends the session."""
+        """Receive assignments; a gap opens the stream anew, a gap right at its beginning ends the session.
+
+        The executor knows its node before it gets tasks.
+        """
+        await self._introduced.wait()
         reopened = False
         while True:
             received = await self._assignments_until_gap()
