@@ -4,7 +4,9 @@ Source: contract/dispatcher-agent.md, 6 and 7. The order of calls is in this roo
 """
 
 import asyncio
+import platform
 import random
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,9 @@ class Agent:
         on_change: told of changes of this node's object or of the swarm's root; must not block.
         source: draws the backoff.
         connect: makes the calls of a session over a connection.
+
+    Attributes:
+        ready: set when a manager took this node in for the first time.
     """
 
     def __init__(
@@ -134,7 +139,7 @@ class Agent:
             raise self._error
 
     async def stop(self, leave: bool = False) -> None:
-        """End ``run`` and wait for its end.
+        """End ``run``, which must have been begun, and wait for its end.
 
         Args:
             leave: the node goes away: remove all its workloads and their records first, with the session kept
@@ -203,7 +208,8 @@ class Agent:
         except ManagerError as error:
             if error.untrusted_server and self._config.explicit_join and not self.ready.is_set():
                 raise AgentError(
-                    f"the manager at {connection.address} is not to be trusted: {error.text}"
+                    f"the manager at {connection.address} is not to be trusted: its certificate was not "
+                    f"issued by the swarm this node belongs to ({error.text})"
                 ) from error
             raise
         finally:
@@ -303,4 +309,8 @@ class Agent:
         if self._described is not None and now - self._engine_lost_at < ENGINE_GRACE:
             return self._described
         text = str(error) or f"the engine did not answer within {DESCRIBE_TIMEOUT:g} s"
-        return without_engine(self._described, self._config.hostname, text)
+        known = self._described or api.NodeDescription(
+            hostname=socket.gethostname(),
+            platform=api.Platform(architecture=platform.machine(), os=platform.system().lower()),
+        )
+        return without_engine(known, text)

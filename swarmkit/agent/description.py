@@ -39,16 +39,12 @@ def complete(described: api.NodeDescription, overrides: Overrides) -> api.NodeDe
     return result
 
 
-def without_engine(last: api.NodeDescription | None, hostname: str, error: str) -> api.NodeDescription:
-    """Return what to send while the engine cannot be reached: the last description, or a bare one.
+def without_engine(known: api.NodeDescription, error: str) -> api.NodeDescription:
+    """Return what to send while the engine cannot be reached: what is known, and the error.
 
-    A bare one names no resources, so nothing that reserves any is placed here; the error stands in a label
-    of the engine in both.
+    A node whose engine never answered names no resources, so nothing that reserves any is placed there.
     """
     result = api.NodeDescription()
-    if last is not None:
-        result.CopyFrom(last)
-    else:
-        result.hostname = hostname
+    result.CopyFrom(known)
     result.engine.labels[ENGINE_ERROR_LABEL] = error
     return result

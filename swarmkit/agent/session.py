@@ -231,7 +231,7 @@ class Session:
         raise ManagerError("OK", "the manager ended the stream of log subscriptions")
 
     def _finish_subscription(self, subscription_id: str) -> None:
-        log.warning("this node's executor sends no service logs", subscription_id=subscription_id)
+        log.info("this node's executor sends no service logs", subscription_id=subscription_id)
         task = asyncio.get_running_loop().create_task(self._publish_end(subscription_id))
         self._log_calls.add(task)
         task.add_done_callback(self._log_calls.discard)

@@ -118,6 +118,7 @@ class Worker:
             else:
                 # A status of our own making wins over the manager's copy, which may lag behind.
                 await self._start_task(record, record.status or task.status)
+                await asyncio.sleep(0)  # a node may be given thousands of tasks at once
 
     async def _start_task(self, record: TaskRecord, status: api.TaskStatus) -> None:
         """Resolve the controller of a task and let a task manager drive it from ``status``."""

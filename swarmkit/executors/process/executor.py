@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from swarmkit.agent.exec import Controller, DependencyStore
+from swarmkit.agent.exec import Controller, DependencyStore, ExecutorError
 from swarmkit.api import messages as api
 from swarmkit.clock import Clock
 from swarmkit.executors.process.controller import ProcessController
@@ -27,6 +27,9 @@ _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 class ProcessExecutor:
     """Runs tasks as local processes, each below ``directory`` in one of its task's id.
 
+    Processes outlive the daemon that started them; a service manager that kills whatever a stopped daemon
+    leaves behind has to be told not to (systemd: ``KillMode=process``).
+
     Args:
         directory: made 0700 if missing; belongs to this node alone.
         generic: generic resources of the node, for its description.
@@ -36,7 +39,7 @@ class ProcessExecutor:
         self._directory = directory
         self._clock = clock
         self._generic = generic
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="process-executor")
+        self._threads: ThreadPoolExecutor | None = None
 
     async def start(self) -> None:
         """Make the directory.
@@ -48,11 +51,14 @@ class ProcessExecutor:
         if not hasattr(os, "pidfd_open"):
             raise UnsupportedError("the process executor needs Linux 5.3 or newer")
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="process-executor")
         log.info("running tasks as local processes, without isolation", directory=self._directory)
 
     async def close(self) -> None:
         """End the threads; processes go on."""
-        self._threads.shutdown(wait=False)
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
 
     async def describe(self) -> api.NodeDescription:
         """Describe the machine; there is no engine section, so plugin checks do not apply to this node."""
@@ -95,4 +101,6 @@ class ProcessExecutor:
                 await self._process(entry.name).remove(read_signal(""), DEFAULT_GRACE)
 
     def _process(self, task_id: str) -> LocalProcess:
+        if self._threads is None:
+            raise ExecutorError("the process executor is not started")
         return LocalProcess(self._directory / task_id, self._threads, self._clock)

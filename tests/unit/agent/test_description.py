@@ -22,14 +22,8 @@ def test_no_csi_list_equals_an_empty_one() -> None:
 def test_without_an_engine_the_last_description_stays_and_says_why() -> None:
     last = api.NodeDescription(hostname="node", resources=api.Resources(nano_cpus=5))
     last.engine.engine_version = "20.10.24"
-    result = without_engine(last, "", "engine unreachable: no such file")
+    result = without_engine(last, "engine unreachable: no such file")
     assert result.engine.labels[ENGINE_ERROR_LABEL] == "engine unreachable: no such file"
     del result.engine.labels[ENGINE_ERROR_LABEL]
     assert result == last
     assert not last.engine.labels
-
-
-def test_an_engine_never_seen_offers_no_resources() -> None:
-    result = without_engine(None, "node-1", "engine unreachable")
-    assert result.hostname == "node-1"
-    assert not result.HasField("resources")

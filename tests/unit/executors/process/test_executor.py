@@ -278,12 +278,41 @@ async def test_another_daemon_finds_the_process_and_sees_its_exit_code(bench: Be
     await bench.started("sh", "-c", "sleep 0.4; exit 7")
     first = bench.identity()
     other = Bench(bench.directory)
+    await other.executor.start()
     controller = await other.controller("sh", "-c", "sleep 0.4; exit 7")
     with pytest.raises(TaskExitError) as caught:
         await controller.wait()
     assert caught.value.exit_code == 7
     assert other.identity() == first
     await other.executor.close()
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.unit.executors.process.test_executor import Bench
+
+async def main():
+    bench = Bench(Path(sys.argv[1]))
+    await bench.executor.start()
+    await bench.started("sh", "-c", "echo before; sleep 0.6; echo after; exit 7")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_outlives_the_kill_of_its_daemon_with_output_and_exit_code(bench: Bench) -> None:
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(bench.directory))
+    assert await daemon.wait() == -signal.SIGKILL
+    assert bench.identity().alive
+    controller = await bench.controller("sh")
+    with pytest.raises(AlreadyDoneError):
+        await controller.start()
+    with pytest.raises(TaskExitError) as caught:
+        await controller.wait()
+    assert caught.value.exit_code == 7
+    assert bench.output() == "before\nafter\n"
 
 
 async def test_an_exit_while_no_daemon_ran_is_found(bench: Bench) -> None:
