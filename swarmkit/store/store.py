@@ -184,7 +184,7 @@ class Store:
 
     def _commit(self, version: int, changes: Sequence[Change]) -> None:
         for change in changes:
-            change.apply(self._table(self._committed, change))
+            change.apply(_table_of(self._committed, change))
         self._hub.publish(version, (change.event() for change in changes))
 
     # StateMachine
@@ -201,11 +201,11 @@ class Store:
                 raise DivergenceError(f"entry {index} overtook transactions that are in flight")
             self._commit(index, self._in_flight.popleft().changes)
             return
-        self._drop_uncommitted()  # at most the open part of a batch on a manager that does not lead
+        self.leadership_lost()  # at most the open part of a batch on a manager that does not lead
         changes = []
         for action, table, stored in codec.decode_entry(data):
             change = self._foreign_change(index, action, table, stored)
-            change.apply(self._table(self._newest, change))
+            change.apply(_table_of(self._newest, change))
             changes.append(change)
         self._commit(index, changes)
 
@@ -227,14 +227,11 @@ class Store:
 
     def leadership_lost(self) -> None:
         """Drop what is in flight and what a batch has open: the newest state is the committed one again."""
-        self._drop_uncommitted()
-
-    def _drop_uncommitted(self) -> None:
         if self._open_batch is not None:
             self._open_batch._drop(LeadershipLostError())
         while self._in_flight:
             for change in reversed(self._in_flight.pop().changes):
-                change.undo(self._table(self._newest, change))
+                change.undo(_table_of(self._newest, change))
 
     def snapshot(self) -> Callable[[], bytes]:
         """Pin the committed state; the returned function serialises it and may run in a thread."""
@@ -248,34 +245,13 @@ class Store:
         Raises:
             DivergenceError: ``data`` is not a snapshot.
         """
-        self._drop_uncommitted()
+        self.leadership_lost()
         wanted = codec.decode_snapshot(data)
-        changes = [*self._deletions(wanted), *self._replacements(wanted)]
+        changes = [*_deletions(self._committed, wanted), *_replacements(self._committed, wanted)]
         for change in changes:
-            change.apply(self._table(self._newest, change))
+            change.apply(_table_of(self._newest, change))
             self._applied = max(self._applied, change.row.object.meta.version.index)
         self._commit(self._applied, changes)
-
-    def _deletions(self, wanted: dict[str, dict[str, StoreObject]]) -> Iterator[Change]:
-        for schema in SCHEMAS.values():
-            table = self._committed[schema.kind]
-            for id in table.ids_in_order():
-                if id not in wanted[schema.table]:
-                    yield Change(schema.table, Action.DELETE, table.rows[id])
-
-    def _replacements(self, wanted: dict[str, dict[str, StoreObject]]) -> Iterator[Change]:
-        for schema in SCHEMAS.values():
-            rows = self._committed[schema.kind].rows
-            for id, stored in sorted(wanted[schema.table].items()):
-                old = rows.get(id)
-                if old is None:
-                    yield Change(schema.table, Action.CREATE, schema.row(stored))
-                elif old.object != stored:
-                    yield Change(schema.table, Action.UPDATE, schema.row(stored), old)
-
-    @staticmethod
-    def _table(tables: Tables, change: Change) -> Table:
-        return tables[SCHEMAS_BY_TABLE[change.table].kind]
 
     def check_invariants(self) -> None:
         """Assert that indexes match rows, and that newest is committed plus what is in flight."""
@@ -308,3 +284,26 @@ def _replay(entries: list[tuple[int, bytes]], watches: tuple[Watch, ...]) -> Ite
         commit = filtered(watches, index, events)
         if commit is not None:
             yield commit
+
+
+def _table_of(tables: Tables, change: Change) -> Table:
+    return tables[SCHEMAS_BY_TABLE[change.table].kind]
+
+
+def _deletions(tables: Tables, wanted: dict[str, dict[str, StoreObject]]) -> Iterator[Change]:
+    for schema in SCHEMAS.values():
+        table = tables[schema.kind]
+        for id in table.ids_in_order():
+            if id not in wanted[schema.table]:
+                yield Change(schema.table, Action.DELETE, table.rows[id])
+
+
+def _replacements(tables: Tables, wanted: dict[str, dict[str, StoreObject]]) -> Iterator[Change]:
+    for schema in SCHEMAS.values():
+        rows = tables[schema.kind].rows
+        for id, stored in sorted(wanted[schema.table].items()):
+            old = rows.get(id)
+            if old is None:
+                yield Change(schema.table, Action.CREATE, schema.row(stored))
+            elif old.object != stored:
+                yield Change(schema.table, Action.UPDATE, schema.row(stored), old)
