@@ -27,7 +27,8 @@ from swarmkit.raft.proposals import Proposals
 from swarmkit.raft.replica import Replica
 from swarmkit.raft.snapshotter import Snapshotter
 from swarmkit.raft.storage import Storage
-from swarmkit.raft.transport import LinkChange, Mailbox, Message, PeerLinks, Received
+from swarmkit.raft.transfer import Piece
+from swarmkit.raft.transport import APPEND, LinkChange, Mailbox, Message, PeerLinks, Received
 from swarmkit.store.proposer import LeadershipLostError, ProposalError, StateMachine
 
 log = get_logger(__name__)
@@ -101,6 +102,7 @@ class Driver:
             lanes.snapshots,
             clock,
             self._wake.set,
+            links.is_congested,
         )
         if storage.image is not None:
             self.replica.restore(storage.image)
@@ -214,10 +216,11 @@ class Driver:
 
     async def _cycle(self) -> bool:
         """Run one cycle; tell whether another should follow at once."""
-        self._deliver()
+        await self._deliver()
         news = self._tick()
-        if news and self.library.leading:
+        if self.library.leading and (news or self.snapshotter.can_send):
             self.library.send_appends()
+            self.snapshotter.sent()
         pending = self.log.take_pending()
         self._release(self.mailbox.take_early())
         if pending is not None:
@@ -229,19 +232,33 @@ class Driver:
         if snapshot_due:
             self.library.request_snapshot()
         # After a sync the leader's own copy counts: look at the commit index again.
-        synced = pending is not None and self.library.leading
-        return synced or snapshot_due or self.proposals.has_queued or self.mailbox.has_inbox
+        leading = self.library.leading
+        if leading and (pending is not None or self.snapshotter.can_send):
+            return True
+        return snapshot_due or self.proposals.has_queued or self.mailbox.has_inbox
 
-    def _deliver(self) -> None:
+    async def _deliver(self) -> None:
         for item in self.mailbox.take_inbox():
             if isinstance(item, LinkChange):
                 self.library.set_connected(item.peer, item.connected)
             else:
-                self._receive(item)
+                await self._receive(item)
 
-    def _receive(self, item: Received) -> None:
-        """Hand one message to the library. The admission filter's place (hazards, 6) is before this call."""
-        self.library.receive(item.sender, item.message)
+    async def _receive(self, item: Received) -> None:
+        """Hand one message to the library. The admission filter (hazards, 6) belongs before all of this."""
+        message, library = item.message, self.library
+        carried: tuple[Piece, bool, bool] | None = message.get("serialized")
+        image = None
+        if carried is not None and message["type"] == APPEND and message["term"] >= library.term:
+            image = await self.snapshotter.receive(carried[0], library.applied_index)
+        if image is not None:
+            self.replica.restore(image)
+        library.receive(item.sender, message)
+        if image is not None:
+            library.resume(image.index, image.index)
+            library.replace_peers(self._member_ids() - {self.raft_id})
+            self._tell_members()
+            log.info("installed the leader's snapshot", index=image.index)
 
     def _tick(self) -> bool:
         """Append, commit and apply; tell whether a leader has something to send."""

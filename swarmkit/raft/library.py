@@ -161,15 +161,29 @@ class _LogAttribute:
 
 
 class _Wire(Transport):  # type: ignore[misc]  # the library is untyped
-    """The library's transport: everything it sends goes to the driver."""
+    """The library's transport: everything it sends goes to the driver.
+
+    A peer that needs a snapshot counts as disconnected for the rest of the library's send loop, which would
+    otherwise push all of it, or empty messages while it is not ready, for a whole heartbeat (H9, H28).
+    """
 
     def __init__(self, events: Events) -> None:
         super().__init__(None, None, None)
         self._events = events
+        self._paused: set[Any] = set()
 
     def send(self, node: Any, message: Message) -> bool:
         self._events.post(int(node.id, 16), message)
+        if "serialized" in message:
+            self._paused.add(node)
+            self._onNodeDisconnected(node)
         return True
+
+    def end_pause(self) -> None:
+        """Connect those peers again; after each call into the library."""
+        for node in self._paused:
+            self._onNodeConnected(node)
+        self._paused.clear()
 
 
 class _Core(SyncObj):  # type: ignore[misc]  # the library is untyped
@@ -189,7 +203,8 @@ class _Core(SyncObj):  # type: ignore[misc]  # the library is untyped
         self.own_log = log
         self.own_events = events
         self.own_random = random
-        super().__init__(self_node, others, conf, transport=_Wire(events))
+        self.own_wire = _Wire(events)
+        super().__init__(self_node, others, conf, transport=self.own_wire)
 
     def _SyncObj__doApplyCommand(self, command: bytes) -> None:
         self.own_events.apply(self._SyncObj__raftLastApplied + 1, command)
@@ -261,10 +276,12 @@ class Library:
     def tick(self) -> None:
         """Run one tick: campaign if due, commit, apply, append what was queued, look after snapshots."""
         self._core.doTick(0)
+        self._core.own_wire.end_pause()
 
     def receive(self, peer: int, message: Message) -> None:
         """Handle one admitted message."""
         self._core._SyncObj__onMessageReceived(_node(peer), message)
+        self._core.own_wire.end_pause()
 
     def set_connected(self, peer: int, connected: bool) -> None:
         """Report that a peer can or cannot be sent to."""
@@ -281,6 +298,7 @@ class Library:
     def send_appends(self) -> None:
         """Send entries and commit index to all peers now."""
         self._core._SyncObj__sendAppendEntries()
+        self._core.own_wire.end_pause()
 
     def request_snapshot(self) -> None:
         """Have the next tick call the serializer."""

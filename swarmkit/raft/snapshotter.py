@@ -6,17 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from swarmkit.aio import TaskOwner
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
+from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.config import SnapshotPolicy
 from swarmkit.raft.errors import StorageError
 from swarmkit.raft.lanes import Lane
 from swarmkit.raft.records import Entry
-from swarmkit.raft.snapshots import Image, SnapshotStore
+from swarmkit.raft.snapshots import Image, SnapshotStore, decode, encode
+from swarmkit.raft.transfer import Incoming, Outgoing, Piece
 from swarmkit.raft.wal import Identity
 
 log = get_logger(__name__)
+
+#: Largest snapshot taken from a leader; bounds the memory of an installation.
+MAX_SNAPSHOT_BYTES = 2 << 30
+
+#: The wire is encrypted, and a peer does not know this manager's data key.
+_WIRE_CIPHER = RecordCipher(None)
 
 
 class SnapshotState(enum.IntEnum):
@@ -58,6 +68,7 @@ class Snapshotter:
         lane: the thread to write in.
         clock: measures.
         wake: called when one is written or has failed.
+        is_congested: tells whether a peer should be sent no piece now.
     """
 
     def __init__(
@@ -69,6 +80,7 @@ class Snapshotter:
         lane: Lane,
         clock: Clock,
         wake: Callable[[], None],
+        is_congested: Callable[[int], bool],
     ) -> None:
         self._store = store
         self._identity = identity
@@ -81,7 +93,13 @@ class Snapshotter:
         self._state = SnapshotState.IDLE
         self._covered: int | None = None
         self._job: SnapshotJob | None = None
+        self._is_congested = is_congested
         self._writing: asyncio.Task[None] | None = None
+        self._outgoing: Outgoing | None = None
+        self._is_fresh = False
+        self._wanted = False
+        self._incoming = Incoming(MAX_SNAPSHOT_BYTES)
+        self._installed: Image | None = None
         self._tried = 0
         #: Last entry of the newest durable snapshot, or 0.
         self.index = 0
@@ -103,6 +121,9 @@ class Snapshotter:
         job, self._job = self._job, None
         if job is not None:
             self._writing = self._owner.spawn(self._write(job), f"snapshot {job.last.index}")
+        if self._wanted:
+            self._wanted = False
+            self._owner.spawn(self._load_outgoing(), "load snapshot")
 
     async def _write(self, job: SnapshotJob) -> None:
         keep_old = self._policy().keep_old
@@ -118,11 +139,68 @@ class Snapshotter:
             log.error("cannot write a snapshot; trying again later", index=job.last.index, error=error)
             self._state = SnapshotState.FAILED
         else:
-            self.index, self.oldest_index = job.last.index, oldest
+            self.index, self.oldest_index = max(self.index, job.last.index), oldest
             self._state = SnapshotState.WRITTEN
             seconds = f"{self._clock.monotonic() - started:.3f}"
             log.info("wrote a snapshot", index=job.last.index, seconds=seconds)
         self._wake()
+
+    async def _load_outgoing(self) -> None:
+        def load() -> Outgoing | None:
+            image = self._store.load_newest()
+            if image is None:
+                return None
+            data = b"".join(encode(image, self._identity, _WIRE_CIPHER))
+            return Outgoing(image.index, image.term, data)
+
+        try:
+            loaded = await self._lane.run(load)
+        except (StorageError, OSError) as error:
+            log.error("cannot read the snapshot that a member needs", error=error)
+            return
+        if self._outgoing is None:
+            self._outgoing, self._is_fresh = loaded, loaded is not None
+        self._wake()
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a piece of a snapshot could leave now."""
+        if self._outgoing is None:
+            return False
+        return self._is_fresh or any(not self._is_congested(int(peer, 16)) for peer in self._outgoing.peers)
+
+    def sent(self) -> None:
+        """Note that the library has just sent to all peers; free the snapshot if nobody is in the middle."""
+        self._is_fresh = False
+        if self._outgoing is not None and not self._outgoing.peers:
+            self._outgoing = None
+
+    async def receive(self, piece: Piece, applied: int) -> Image | None:
+        """Take a piece from the leader; return the snapshot once it is complete, sound and durable.
+
+        One that does not go beyond ``applied`` is refused: it would roll this member back (H4). One that is
+        damaged is dropped before anything here changes (H5); the leader will begin again.
+        """
+        whole = self._incoming.take(piece)
+        if whole is None:
+            return None
+
+        def save() -> Image | None:
+            image = decode(whole, _WIRE_CIPHER)
+            if (image.index, image.term) != (piece.index, piece.term) or image.index <= applied:
+                return None
+            self._store.save(image, self._identity)
+            return image
+
+        try:
+            image = await self._lane.run(save)
+        except (StorageError, ValueError, DecodeError, InvalidKeyError) as error:
+            log.error("cannot install the leader's snapshot", index=piece.index, error=error)
+            return None
+        if image is not None:
+            self._installed = image
+            self.index = image.index
+        return image
 
     async def close(self) -> None:
         """Wait for a snapshot that is being written."""
@@ -147,16 +225,27 @@ class Snapshotter:
         return int(state), None if state == SnapshotState.IDLE else self._covered
 
     def deserialize(self) -> Any:
-        """Hand over the installed snapshot."""
-        raise RuntimeError("no snapshot was installed")
+        """Hand over what ``receive`` made durable: (nothing, last entry, the one before, nobody)."""
+        if self._installed is None:
+            raise RuntimeError("no snapshot was installed")
+        image, self._installed = self._installed, None
+        return None, image.last, image.previous, ()
 
     def getTransmissionData(self, peer: Any) -> Any:
-        """Return the next piece for a peer, or None."""
-        return None
+        """Return (piece, is first, is last) for a peer; None if nothing is ready or the peer is congested."""
+        if self._outgoing is None:
+            self._wanted = True
+            return None
+        if self._is_congested(int(peer.id, 16)):
+            return None
+        piece = self._outgoing.next_piece(peer.id)
+        return piece, piece.offset == 0, piece.is_last
 
     def setTransmissionData(self, data: Any) -> bool:
-        """Take a piece; True when the snapshot is complete and installed."""
-        return False
+        """Tell whether the piece completed an installation; ``receive`` has seen it before the library."""
+        return self._installed is not None
 
     def cancelTransmisstion(self, peer: Any) -> None:
         """Forget a transfer to a peer."""
+        if self._outgoing is not None:
+            self._outgoing.cancel(peer.id)

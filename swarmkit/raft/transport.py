@@ -47,6 +47,10 @@ class PeerLinks(Protocol):
         """Take a message for a peer: in order, at most once, never blocking; drop it if that cannot be."""
         ...
 
+    def is_congested(self, peer: int) -> bool:
+        """Tell whether so much waits for a peer that no piece of a snapshot should follow."""
+        ...
+
     def update_members(self, members: Iterable[api.RaftMember], removed: Iterable[int]) -> None:
         """Take over the address book: connect to who is new, drop who is gone."""
         ...
@@ -57,6 +61,10 @@ class NoLinks:
 
     def send(self, peer: int, message: Message) -> None:
         """Drop the message: there is nobody."""
+
+    def is_congested(self, peer: int) -> bool:
+        """Nothing waits."""
+        return False
 
     def update_members(self, members: Iterable[api.RaftMember], removed: Iterable[int]) -> None:
         """Connect to nobody."""
