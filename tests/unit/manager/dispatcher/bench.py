@@ -105,8 +105,9 @@ class Worker:
         with as_caller(self.caller):
             await self.bench.service.UpdateTaskStatus(request, None)
 
-    async def report_unpublished(self, *volume_ids: str) -> None:
-        request = api.UpdateVolumeStatusRequest(session_id=self.session_id)
+    async def report_unpublished(self, *volume_ids: str, session_id: str | None = None) -> None:
+        chosen = self.session_id if session_id is None else session_id
+        request = api.UpdateVolumeStatusRequest(session_id=chosen)
         for volume_id in volume_ids:
             request.updates.add(id=volume_id, unpublished=True)
         with as_caller(self.caller):

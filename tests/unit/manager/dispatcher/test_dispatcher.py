@@ -43,8 +43,10 @@ async def test_on_stop_sessions_end_aborted_after_a_last_message_others_canceled
 
 async def test_stopping_waits_for_the_last_words_of_every_stream(bench: Bench) -> None:
     sessions = [await (await bench.worker(f"n{n}")).register() for n in range(20)]
+    before = bench.clock.monotonic()
     await bench.stop()
     assert all(session.ended.is_set() for session in sessions)
+    assert bench.clock.monotonic() == before
 
 
 async def test_stopping_does_not_wait_for_a_stream_whose_worker_reads_nothing(bench: Bench) -> None:

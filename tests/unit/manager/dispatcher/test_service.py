@@ -30,9 +30,14 @@ async def worker(bench: Bench) -> Worker:
 async def test_reporting_with_a_wrong_session_id_is_invalid(bench: Bench, worker: Worker) -> None:
     await bench.create(task("t"))
     for session_id in ("", "stale"):
-        with pytest.raises(RpcError) as caught:
-            await worker.report(("t", status(RUNNING)), session_id=session_id)
-        assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+        calls = (
+            worker.report(("t", status(RUNNING)), session_id=session_id),
+            worker.report_unpublished("v", session_id=session_id),
+        )
+        for call in calls:
+            with pytest.raises(RpcError) as caught:
+                await call
+            assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
     await asyncio.sleep(1)
     assert bench.task("t").status.state == api.TaskState.ASSIGNED
 

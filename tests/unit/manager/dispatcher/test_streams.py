@@ -306,9 +306,10 @@ async def test_a_stream_that_starts_before_a_volumes_event_is_handed_on_sees_no_
     def leave(stored: api.Volume) -> None:
         stored.publish_status[0].state = api.VolumePublishStatus.PENDING_NODE_UNPUBLISH
 
+    stream = worker.assignments()
+    # Both commits are done before the stream starts to read, and handed on after it did.
     await bench.rewrite(api.Volume, "v")
     await bench.change(api.Volume, "v", leave)
-    stream = worker.assignments()
     assert [change.action for change in (await stream.next()).changes] == [api.AssignmentChange.REMOVE]
     assert await quiet(stream)
 
@@ -395,6 +396,19 @@ async def test_the_legacy_stream_tells_of_creation_not_of_status_and_of_deletion
     assert len(stream.received) == 2
     await bench.delete(api.Task, "t")
     assert not (await stream.next()).tasks
+
+
+async def test_the_legacy_stream_of_a_replaced_session_ends_before_its_next_message(
+    bench: Bench, worker: Worker
+) -> None:
+    stream = worker.tasks()
+    await stream.next()
+    await worker.register()
+    await bench.create(task("t"))
+    error = await stream.end()
+    assert len(stream.received) == 1
+    assert error is not None
+    assert error.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_the_legacy_stream_sends_an_assigned_task_rewritten(bench: Bench, worker: Worker) -> None:
