@@ -3,10 +3,12 @@
 Source: contract/dispatcher-agent.md, 8. The file is SQLite at ``<state>/worker/tasks.db``.
 
 All records are also held in memory, so that reading never waits and a failing disk stops no task. Changes are
-made in memory at once and marked; ``flush`` writes what is marked in one transaction, synced to disk, in a
-thread of the database's own. Flushes that arrive while one runs share the next one, so a hundred tasks that
-change state together cost a few syncs, not a hundred. SQLite's calls would mostly be short enough for the
-event loop, its syncs are not.
+made in memory at once and marked; ``flush`` writes what is marked in one transaction, in a thread of the
+database's own: SQLite's calls would mostly be short enough for the event loop, its syncs are not. Flushes
+that arrive while one runs share the next one: a hundred tasks that change together cost a few writes.
+
+Which tasks the node has is synced to disk: it survives a loss of power. A status alone is not: it survives
+any end of the daemon, and when the power goes the workload it speaks of goes too, and is looked at again.
 """
 
 import asyncio
@@ -70,6 +72,7 @@ class TaskDatabase:
         self._storage = storage
         self._records = records
         self._dirty: set[str] = set()
+        self._sync = False  # what is marked has to survive a loss of power
         self._started = 0  # number of writes begun
         self._finished = 0  # number of writes ended, well or not
         self._failing = False
@@ -104,7 +107,7 @@ class TaskDatabase:
         except DecodeError:
             # The manager sends the assignment again, and the workload is found by the task's id.
             log.warning("dropping an unreadable record from the task database", task_id=task_id)
-            self._dirty.add(task_id)
+            self._mark(task_id)
             return
         self._records[task_id] = TaskRecord(task, parsed, bool(assigned))
 
@@ -125,7 +128,7 @@ class TaskDatabase:
         record = TaskRecord(blank, previous.status if previous else None, True)
         if record != previous:
             self._records[task.id] = record
-            self._dirty.add(task.id)
+            self._mark(task.id)
         return record
 
     def put_status(self, task_id: str, status: api.TaskStatus) -> bool:
@@ -143,15 +146,19 @@ class TaskDatabase:
         record = self._records.get(task_id)
         if record is not None and record.assigned:
             record.assigned, record.status = False, None
-            self._dirty.add(task_id)
+            self._mark(task_id)
 
     def delete(self, task_id: str) -> None:
         """Forget a task; no error if it is unknown."""
         if self._records.pop(task_id, None) is not None:
-            self._dirty.add(task_id)
+            self._mark(task_id)
+
+    def _mark(self, task_id: str) -> None:
+        self._dirty.add(task_id)
+        self._sync = True
 
     async def flush(self) -> None:
-        """Return when all changes made before the call are on disk, or when writing them failed.
+        """Return when all changes made before the call are written, or when that failed.
 
         A failure (disk full) is logged once, the changes stay marked and go with the next flush: the tasks
         keep running, and only a crash before that loses them, which the manager's next complete assignment
@@ -166,16 +173,18 @@ class TaskDatabase:
             if self._writer is None:
                 self._started += 1
                 ids, self._dirty = self._dirty, set()
-                self._writer = self._owner.spawn(self._write(self._storage, ids), "write")
+                sync, self._sync = self._sync, False
+                self._writer = self._owner.spawn(self._write(self._storage, ids, sync), "write")
             await asyncio.wait([self._writer])
 
-    async def _write(self, storage: "_Storage", ids: set[str]) -> None:
+    async def _write(self, storage: "_Storage", ids: set[str], sync: bool) -> None:
         rows = [self._row(task_id, self._records[task_id]) for task_id in ids if task_id in self._records]
         gone = [task_id for task_id in ids if task_id not in self._records]
         try:
-            await storage.call(lambda: storage.write(rows, gone))
+            await storage.call(lambda: storage.write(rows, gone, sync))
         except (sqlite3.Error, OSError) as error:
             self._dirty |= ids
+            self._sync |= sync
             if not self._failing:
                 log.error("cannot write the task database; tasks go on", error=error, path=storage.path)
             self._failing = True
@@ -243,7 +252,6 @@ class _Storage:
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, LAYOUT_VERSION):
                 raise TaskDatabaseError(
@@ -257,9 +265,10 @@ class _Storage:
             raise
         return connection
 
-    def write(self, rows: list[_Row], gone: list[str]) -> None:
+    def write(self, rows: list[_Row], gone: list[str], sync: bool) -> None:
         if self._connection is None:
             raise sqlite3.ProgrammingError("the task database is not open")
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self._connection.executemany(_WRITE, rows)

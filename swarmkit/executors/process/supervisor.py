@@ -82,7 +82,10 @@ def replace(name: str, text: str) -> None:
 
 def reply(text: str) -> None:
     """Tell whoever started this program how it went, and let go of it."""
-    os.write(1, text.encode(errors="replace") + b"\n")
+    try:
+        os.write(1, text.encode(errors="replace") + b"\n")
+    except BrokenPipeError:
+        pass  # the daemon was killed meanwhile; the next one reads the record
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

@@ -14,10 +14,10 @@ from swarmkit.agent.dependencies import Dependencies
 from swarmkit.agent.exec import AlreadyDoneError, ExecutorError, TaskExitError
 from swarmkit.api import messages as api
 from swarmkit.clock import SystemClock
-from swarmkit.executors.process import ProcessExecutor
+from swarmkit.executors.process import ProcessExecutor, supervisor
 from swarmkit.executors.process.controller import ProcessController
-from swarmkit.executors.process.process import LOG_BOUND, Identity
-from swarmkit.executors.process.spec import UnsupportedError
+from swarmkit.executors.process.process import LOG_BOUND, Identity, Launch
+from swarmkit.executors.process.spec import BASE_ENVIRONMENT, UnsupportedError
 from tests.fakes.agent_executor import until
 from tests.fakes.agent_manager import make_task
 
@@ -285,6 +285,23 @@ async def test_another_daemon_finds_the_process_and_sees_its_exit_code(bench: Be
     assert caught.value.exit_code == 7
     assert other.identity() == first
     await other.executor.close()
+
+
+async def test_a_daemon_killed_in_the_middle_of_a_start_leaves_a_supervised_process(bench: Bench) -> None:
+    controller = await bench.controller("sh", "-c", "sleep 0.3; exit 4")
+    await controller.prepare()
+    launch = Launch(("sh", "-c", "sleep 0.3; exit 4"), dict(BASE_ENVIRONMENT), "/", None)
+    reading, writing = os.pipe()
+    os.close(reading)  # nobody is there to read the supervisor's answer
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-S", supervisor.__file__, stdin=asyncio.subprocess.PIPE, stdout=writing
+    )
+    os.close(writing)
+    await program.communicate(launch.encode(bench.directory / "t"))
+    await until((bench.directory / "t" / "record").exists, 10)
+    with pytest.raises(TaskExitError) as caught:
+        await controller.wait()
+    assert caught.value.exit_code == 4
 
 
 KILLED = """
