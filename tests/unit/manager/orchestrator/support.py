@@ -225,8 +225,10 @@ class Worker:
 
     def _takes_tasks(self, node_id: str) -> bool:
         node = self.swarm.store.view().get(api.Node, node_id)
-        return node is None or (
-            node.status.state == api.NodeStatus.READY and node.spec.availability == api.NodeSpec.ACTIVE
+        return (
+            node is not None
+            and node.status.state == api.NodeStatus.READY
+            and node.spec.availability == api.NodeSpec.ACTIVE
         )
 
     def _pick_node(self) -> str:

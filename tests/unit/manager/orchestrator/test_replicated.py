@@ -1,0 +1,399 @@
+"""The orchestrator of replicated services: contract/orchestration.md, 3, 6, 13, 15 and 17 (Replicated)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from swarmkit.api import messages as api
+from swarmkit.manager.orchestrator import ReplicatedOrchestrator
+from tests.fakes.proposer import FakeProposer
+from tests.unit.manager.orchestrator.support import State, Swarm, Worker, make_node, make_service, make_task
+
+
+class Bench(Swarm):
+    @contextlib.asynccontextmanager
+    async def started(self, worker: Worker | None = None) -> AsyncIterator[None]:
+        orchestrator = ReplicatedOrchestrator(self.store, self.clock, self.new_id)
+        if worker:
+            await self.create(*(make_node(id) for id in worker.nodes))
+        async with self.running(orchestrator.run, *([worker.run] if worker else [])):
+            yield
+
+    async def scale(self, replicas: int) -> None:
+        await self.edit(api.Service, "svc", lambda s: setattr(s.spec.replicated, "replicas", replicas))
+        await self.settle()
+
+    def slots(self) -> list[int]:
+        return sorted(task.slot for task in self.wanted())
+
+
+def force(service: api.Service) -> None:
+    service.spec.task.force_update += 1
+
+
+async def test_a_stored_service_gets_its_tasks_at_the_start() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=2))
+    async with swarm.started():
+        tasks = swarm.tasks()
+        assert [task.status.state for task in tasks] == [State.NEW, State.NEW]
+        assert {task.service_annotations.name for task in tasks} == {"name-of-svc"}
+        assert swarm.slots() == [1, 2]
+
+
+async def test_a_service_that_is_added_gets_its_tasks() -> None:
+    swarm = Bench()
+    async with swarm.started():
+        await swarm.create(make_service(replicas=1))
+        await swarm.settle()
+        assert swarm.slots() == [1]
+
+
+async def test_scaling_up_adds_tasks_and_scaling_down_removes_them() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1))
+    async with swarm.started():
+        await swarm.scale(3)
+        assert [task.status.state for task in swarm.tasks()] == [State.NEW] * 3
+        assert swarm.slots() == [1, 2, 3]
+        await swarm.scale(1)
+        states = sorted(task.desired_state for task in swarm.tasks())
+        assert states == [State.RUNNING, State.REMOVE, State.REMOVE]
+
+
+async def test_many_tasks_are_made_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The bound of one pass is a constant of the plan; lowered so that the test need not make 10,000 tasks.
+    monkeypatch.setattr("swarmkit.manager.orchestrator.replicated_plan.plan_replicated.__defaults__", (7,))
+    swarm = Bench()
+    await swarm.create(make_service(replicas=50))
+    async with swarm.started():
+        assert swarm.slots() == list(range(1, 51))
+
+
+async def test_a_task_whose_record_is_deleted_is_made_anew() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1))
+    async with swarm.started():
+        await swarm.delete(api.Task, "task0001")
+        await swarm.settle()
+        assert [task.id for task in swarm.tasks()] == ["task0002"]
+
+
+async def test_dead_slots_are_emptied_without_a_reaper() -> None:
+    swarm = Bench()
+    service = make_service(replicas=1)
+    await swarm.create(service, make_task(service, "live", slot=1))
+    await swarm.create(make_task(service, "gone", slot=2, desired=State.REMOVE, state=State.SHUTDOWN))
+    await swarm.create(make_task(service, "stopping", slot=3, desired=State.REMOVE))
+    async with swarm.started():
+        assert [task.id for task in swarm.tasks()] == ["live"]
+
+
+async def test_a_quick_scale_down_and_up_leaves_enough_tasks_though_nothing_is_restarted() -> None:
+    swarm = Bench()
+    service = make_service(replicas=2, condition=api.RestartPolicy.NONE)
+    await swarm.create(
+        service, make_task(service, "a", slot=1), make_task(service, "b", slot=2, state=State.COMPLETE)
+    )
+    await swarm.create(make_task(service, "old", slot=2, state=State.FAILED, desired=State.SHUTDOWN, at=-5))
+    async with swarm.started():
+        await swarm.scale(1)
+        assert swarm.task("b").desired_state == State.REMOVE
+        await swarm.delete(api.Task, "b")
+        await swarm.scale(2)
+        assert swarm.slots() == [1, 2]
+
+
+async def test_of_too_many_slots_the_one_without_a_node_goes() -> None:
+    swarm = Bench()
+    service = make_service(replicas=6)
+    await swarm.create(make_node("n1"), make_node("n2"), service)
+    for slot in range(1, 8):
+        await swarm.create(
+            make_task(service, f"t{slot}", slot=slot, node="" if slot == 3 else f"n{slot % 2 + 1}")
+        )
+    async with swarm.started():
+        assert swarm.task("t3").desired_state == State.REMOVE
+        assert len(swarm.wanted()) == 6
+
+
+async def test_a_rejected_replacement_is_replaced_at_the_start() -> None:
+    swarm = Bench()
+    service = make_service(replicas=1, delay=1)
+    await swarm.create(make_node("n1"), service)
+    await swarm.create(make_task(service, "t", slot=1, node="n1", state=State.REJECTED, desired=State.READY))
+    async with swarm.started():
+        assert swarm.task("t").desired_state == State.SHUTDOWN
+        (new,) = swarm.new_tasks()
+        assert (new.desired_state, new.node_id, new.slot) == (State.READY, "", 1)
+
+
+async def test_only_what_failed_is_replaced_at_the_start() -> None:
+    swarm = Bench()
+    service = make_service(replicas=2)
+    await swarm.create(make_node("n1"), service)
+    await swarm.create(make_task(service, "failed", slot=1, node="n1", state=State.FAILED))
+    await swarm.create(make_task(service, "starting", slot=2, node="n1", state=State.STARTING))
+    async with swarm.started():
+        assert swarm.task("failed").desired_state == State.SHUTDOWN
+        assert swarm.task("starting").desired_state == State.RUNNING
+        assert [task.slot for task in swarm.new_tasks()] == [1]
+
+
+async def test_a_waiting_task_is_released_after_what_is_left_of_its_delay() -> None:
+    swarm = Bench()
+    service = make_service(replicas=1, delay=0.1)
+    await swarm.create(service, make_task(service, "t", slot=1, state=State.READY, desired=State.READY))
+    async with swarm.started():
+        await swarm.settle(0.09)
+        assert swarm.task("t").desired_state == State.READY
+        await swarm.settle(0.02)
+        assert swarm.task("t").desired_state == State.RUNNING
+
+
+async def test_at_the_start_tasks_leave_nodes_that_are_down_or_drained() -> None:
+    swarm = Bench()
+    service = make_service(replicas=6)
+    await swarm.create(
+        service,
+        make_node("ready"),
+        make_node("down", state=api.NodeStatus.DOWN),
+        make_node("unknown", state=api.NodeStatus.UNKNOWN),
+        make_node("paused", availability=api.NodeSpec.PAUSE),
+        make_node("drained", availability=api.NodeSpec.DRAIN),
+    )
+    for slot, node in enumerate(["ready", "down", "unknown", "paused", "drained", ""], 1):
+        await swarm.create(make_task(service, f"on-{node}", slot=slot, node=node))
+    async with swarm.started():
+        stopped = [task.id for task in swarm.tasks() if task.desired_state == State.SHUTDOWN]
+        assert stopped == ["on-down", "on-drained"]
+        assert sorted(task.slot for task in swarm.new_tasks()) == [2, 5]
+        assert all(not task.node_id for task in swarm.new_tasks())
+
+
+async def test_a_task_that_is_bound_to_a_node_that_is_down_is_replaced() -> None:
+    swarm = Bench()
+    service = make_service(replicas=1)
+    await swarm.create(make_node("n1", state=api.NodeStatus.DOWN), service)
+    async with swarm.started():
+        await swarm.edit(api.Task, "task0001", lambda task: setattr(task, "node_id", "n1"))
+        await swarm.settle()
+        assert swarm.task("task0001").desired_state == State.SHUTDOWN
+
+
+@pytest.mark.parametrize("how", ["drained", "down", "deleted"])
+async def test_tasks_leave_a_node_that_is_lost_and_do_not_come_back(how: str) -> None:
+    swarm = Bench()
+    service = make_service(replicas=1)
+    await swarm.create(make_node("n1", availability=api.NodeSpec.PAUSE), service)
+    await swarm.create(make_task(service, "t", slot=1, node="n1"))
+    async with swarm.started():
+        assert swarm.task("t").desired_state == State.RUNNING
+        if how == "deleted":
+            await swarm.delete(api.Node, "n1")
+        elif how == "down":
+            await swarm.edit(api.Node, "n1", lambda node: setattr(node.status, "state", api.NodeStatus.DOWN))
+        else:
+            await swarm.edit(
+                api.Node, "n1", lambda node: setattr(node.spec, "availability", api.NodeSpec.DRAIN)
+            )
+        await swarm.settle()
+        assert swarm.task("t").desired_state == State.SHUTDOWN
+        assert [task.slot for task in swarm.new_tasks()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "state", "replaced"),
+    [
+        (api.RestartPolicy.ANY, State.FAILED, True),
+        (api.RestartPolicy.ANY, State.COMPLETE, True),
+        (api.RestartPolicy.ON_FAILURE, State.FAILED, True),
+        (api.RestartPolicy.ON_FAILURE, State.COMPLETE, False),
+        (api.RestartPolicy.NONE, State.FAILED, False),
+        (api.RestartPolicy.NONE, State.COMPLETE, False),
+    ],
+)
+async def test_a_task_that_ends_is_replaced_as_its_policy_says(
+    condition: "api.RestartPolicy.RestartCondition.ValueType", state: api.TaskState.ValueType, replaced: bool
+) -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=2, condition=condition))
+    async with swarm.started(Worker(swarm, ["n1"])):
+        await swarm.observe("task0001", state)
+        await swarm.settle()
+        assert swarm.task("task0001").desired_state == State.SHUTDOWN
+        assert len(swarm.tasks()) == (3 if replaced else 2)
+        if replaced:
+            assert swarm.task("task0003").slot == swarm.task("task0001").slot
+            assert swarm.task("task0003").status.state == State.RUNNING
+        else:
+            await swarm.edit(api.Service, "svc", lambda service: None)
+            await swarm.settle()
+            assert len(swarm.tasks()) == 2
+
+
+async def test_a_forced_update_brings_back_what_was_not_restarted_one_after_the_other() -> None:
+    swarm = Bench()
+    service = make_service(replicas=2, condition=api.RestartPolicy.NONE)
+    service.spec.update.parallelism = 1
+    await swarm.create(service)
+    worker = Worker(swarm, ["n1"])
+    async with swarm.started(worker):
+        for id in ("task0001", "task0002"):
+            await swarm.observe(id, State.FAILED)
+        await swarm.settle()
+        worker.outcome = lambda task: State.STARTING
+        await swarm.roll_out("svc", force)
+        await swarm.settle()
+        assert [task.id for task in swarm.wanted()] == ["task0003"]
+        await swarm.observe("task0003", State.RUNNING)
+        await swarm.settle()
+        assert [task.id for task in swarm.wanted()] == ["task0003", "task0004"]
+
+
+async def test_attempts_are_limited_by_slot_and_begin_anew_with_a_new_version() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=2, attempts=1))
+    async with swarm.started(Worker(swarm, ["n1"])):
+        for _ in range(2):
+            for task in swarm.wanted():
+                await swarm.observe(task.id, State.FAILED)
+            await swarm.settle()
+        assert len(swarm.tasks()) == 4
+        assert not swarm.wanted()
+        await swarm.roll_out("svc", force)
+        await swarm.settle()
+        for _ in range(2):
+            for task in swarm.wanted():
+                await swarm.observe(task.id, State.FAILED)
+            await swarm.settle()
+        assert len(swarm.tasks()) == 8
+
+
+@pytest.mark.parametrize(("pause", "restarts"), [(0.1, 1), (1.0, 2)])
+async def test_attempts_are_limited_within_the_window(pause: float, restarts: int) -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1, attempts=1, window=0.5))
+    async with swarm.started(Worker(swarm, ["n1"])):
+        await swarm.observe("task0001", State.FAILED)
+        await swarm.settle(pause)
+        await swarm.observe("task0002", State.FAILED)
+        await swarm.settle()
+        assert len(swarm.tasks()) == 1 + restarts
+
+
+async def test_an_update_of_the_spec_rolls_through_the_service() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=3))
+    async with swarm.started(Worker(swarm, ["n1"])):
+        await swarm.roll_out("svc", lambda service: setattr(service.spec.task.container, "image", "new"))
+        await swarm.settle(10)
+        assert [task.spec.container.image for task in swarm.wanted()] == ["new"] * 3
+        assert swarm.service().update_status.state == api.UpdateStatus.COMPLETED
+
+
+async def test_an_interrupted_update_goes_on_under_the_next_leader() -> None:
+    swarm = Bench()
+    service = make_service(replicas=3)
+    service.spec.update.parallelism = 1
+    service.spec.update.delay.seconds = 2
+    await swarm.create(make_node("n1"), service)
+    async with swarm.running(Worker(swarm, ["n1"]).run):
+        async with swarm.started():
+            await swarm.roll_out("svc", lambda s: setattr(s.spec.task.container, "image", "new"))
+            await swarm.settle(1)
+        assert sum(task.spec.container.image == "new" for task in swarm.wanted()) == 1
+        async with swarm.started():
+            await swarm.settle(20)
+        assert [task.spec.container.image for task in swarm.wanted()] == ["new"] * 3
+        assert swarm.service().update_status.state == api.UpdateStatus.COMPLETED
+
+
+async def test_a_paused_update_stays_paused_under_the_next_leader() -> None:
+    swarm = Bench()
+    service = make_service(replicas=2, image="new", version=5)
+    service.update_status.state = api.UpdateStatus.PAUSED
+    old = make_service(replicas=2, version=1)
+    await swarm.create(service, make_task(old, "a", slot=1), make_task(old, "b", slot=2))
+    async with swarm.started():
+        await swarm.settle(20)
+        assert [task.id for task in swarm.tasks()] == ["a", "b"]
+
+
+async def test_all_tasks_of_a_deleted_service_are_to_be_removed_also_historic_ones() -> None:
+    swarm = Bench()
+    service = make_service(replicas=1)
+    await swarm.create(service, make_task(service, "live", slot=1))
+    await swarm.create(make_task(service, "old", slot=1, state=State.FAILED, desired=State.SHUTDOWN, at=-1))
+    async with swarm.started():
+        await swarm.delete(api.Service, "svc")
+        await swarm.settle()
+        assert [task.desired_state for task in swarm.tasks()] == [State.REMOVE] * 2
+        await swarm.observe("live", State.FAILED)
+        await swarm.settle()
+        assert not swarm.new_tasks()
+
+
+async def test_tasks_of_services_that_vanished_between_leaders_are_deleted() -> None:
+    swarm = Bench()
+    await swarm.create(make_task(make_service("gone", replicas=1), "t", slot=1))
+    async with swarm.started():
+        assert not swarm.tasks("gone")
+
+
+async def test_new_tasks_take_the_log_driver_of_the_cluster_as_it_is_then() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1))
+    async with swarm.started():
+        cluster = api.Cluster(id="c")
+        cluster.spec.annotations.name = "default"
+        cluster.spec.task_defaults.log_driver.name = "journald"
+        await swarm.create(cluster)
+        await swarm.scale(2)
+        assert not swarm.task("task0001").HasField("log_driver")
+        assert swarm.task("task0002").log_driver.name == "journald"
+
+
+async def test_services_of_other_modes_are_left_alone() -> None:
+    swarm = Bench()
+    job = make_service(replicas=1)
+    job.spec.replicated_job.total_completions = 1
+    await swarm.create(job)
+    async with swarm.started():
+        assert not swarm.tasks()
+
+
+async def test_the_orchestrator_ends_quietly_when_leadership_is_lost() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1))
+    proposer = FakeProposer(swarm.store, automatic=False)
+    swarm.store.attach(proposer)
+    orchestrator = ReplicatedOrchestrator(swarm.store, swarm.clock, swarm.new_id)
+    run = asyncio.get_running_loop().create_task(orchestrator.run())
+    await swarm.settle()
+    assert proposer.waiting == 1
+    assert not run.done()
+    proposer.lose_leadership()
+    await swarm.settle()
+    assert run.done()
+    assert run.exception() is None
+    assert not swarm.tasks()
+
+
+async def test_changes_in_flight_are_not_made_twice() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=2))
+    proposer = FakeProposer(swarm.store, automatic=False)
+    swarm.store.attach(proposer)
+    async with swarm.started():
+        pending = asyncio.get_running_loop().create_task(swarm.edit(api.Service, "svc", force))
+        await swarm.settle()
+        proposer.commit_all()
+        await pending
+        await swarm.settle()
+        while proposer.waiting:
+            proposer.commit_all()
+            await swarm.settle()
+        assert swarm.slots() == [1, 2]
