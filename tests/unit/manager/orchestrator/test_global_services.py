@@ -234,9 +234,7 @@ async def test_the_history_of_restarts_survives_a_change_of_leader() -> None:
         assert len(swarm.new_tasks()) == 1
 
 
-async def test_a_node_that_begins_to_match_gets_a_task_and_loses_it_when_it_stops() -> (
-    None
-):
+async def test_a_node_that_begins_to_match_gets_a_task_and_loses_it_when_it_stops() -> None:
     swarm = Bench()
     await swarm.create(make_node("n1"), make_service(constraints=["node.labels.a==b"]))
     enforcer = ConstraintEnforcer(swarm.store, swarm.clock)
