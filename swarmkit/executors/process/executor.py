@@ -10,6 +10,8 @@ from pathlib import Path
 
 from swarmkit.agent.exec import Controller, DependencyStore, ExecutorError
 from swarmkit.api import messages as api
+from swarmkit.api.expansion import expand_container
+from swarmkit.api.template import Context
 from swarmkit.clock import Clock
 from swarmkit.executors.process.controller import ProcessController
 from swarmkit.executors.process.process import LocalProcess
@@ -84,10 +86,17 @@ class ProcessExecutor:
 
         Raises:
             UnsupportedError: the task cannot run as a local process.
+            TemplateError: a template in its environment cannot be expanded.
         """
         if not _TASK_ID.fullmatch(task.id):
             raise UnsupportedError(f"invalid task id {task.id!r}")
-        return ProcessController(task, read_spec(task), self._process(task.id))
+        expanded = task
+        if task.spec.WhichOneof("runtime") == "container":
+            context = Context.of_task(task, await self.describe())
+            expanded = api.Task()
+            expanded.CopyFrom(task)
+            expanded.spec.container.CopyFrom(expand_container(task.spec.container, context))
+        return ProcessController(task, read_spec(expanded), self._process(task.id))
 
     async def sweep(self, task_ids: Collection[str]) -> None:
         """End and delete the processes of tasks not in ``task_ids``.

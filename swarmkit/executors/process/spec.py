@@ -1,9 +1,9 @@
 """What the process executor makes of a task: pure, from the container spec to arguments of a process.
 
-Honoured: command, args, env, dir, user, groups, stop signal, stop grace period, generic resources (in the
-environment). Refused, since leaving them out would change what the program sees: secrets, configs, mounts.
-Not applied, since there is no container: image, hostname, networks and ports (the process has the machine's
-own), resource limits, capabilities, health check, and everything else.
+Honoured: command, args, env with its templates, dir, user, groups, stop signal, stop grace period, generic
+resources (in the environment). Refused, since leaving them out would change what the program sees: secrets,
+configs, mounts. Not applied, since there is no container: image, hostname, networks and ports (the process
+has the machine's own), resource limits, capabilities, health check, and everything else.
 """
 
 import signal

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from swarmkit.agent.dependencies import Dependencies
 from swarmkit.agent.exec import AlreadyDoneError, ExecutorError, TaskExitError
 from swarmkit.api import messages as api
+from swarmkit.api.template import TemplateError
 from swarmkit.clock import SystemClock
 from swarmkit.executors.process import ProcessExecutor, supervisor
 from swarmkit.executors.process.controller import ProcessController
@@ -135,6 +136,27 @@ async def test_environment_and_directory_are_the_tasks_own(bench: Bench) -> None
     await controller.start()
     await controller.wait()
     assert bench.output().split("\n")[:3] == ["b c", "d", "/usr"]
+
+
+async def test_templates_in_the_environment_are_expanded(bench: Bench) -> None:
+    task = make_task("t")
+    task.slot = 3
+    task.service_annotations.name = "web"
+    task.spec.container.command.extend(["sh", "-c", "echo $WHO"])
+    task.spec.container.env.append("WHO={{.Service.Name}}.{{.Task.Slot}} on {{.Node.Platform.OS}}")
+    controller = await bench.of(task)
+    assert task.spec.container.env[0].startswith("WHO={{")
+    await controller.prepare()
+    await controller.start()
+    await controller.wait()
+    assert bench.output() == "web.3 on linux\n"
+
+
+async def test_a_template_that_cannot_be_expanded_is_refused(bench: Bench) -> None:
+    task = make_task("t")
+    task.spec.container.env.append("A={{.Nothing}}")
+    with pytest.raises(TemplateError, match="expanding env failed"):
+        await bench.of(task)
 
 
 async def test_without_a_directory_the_process_has_one_of_its_own(bench: Bench) -> None:
