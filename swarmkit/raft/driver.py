@@ -231,6 +231,8 @@ class Driver:
         snapshot_due = self.snapshotter.is_due(self.library.applied_index)
         if snapshot_due:
             self.library.request_snapshot()
+        if pending is None:
+            await asyncio.sleep(0)  # a row of cycles without a sync must not hold the loop
         # After a sync the leader's own copy counts: look at the commit index again.
         leading = self.library.leading
         if leading and (pending is not None or self.snapshotter.can_send):

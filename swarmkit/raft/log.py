@@ -9,8 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from swarmkit.log import get_logger
+from swarmkit.raft.errors import WriteFailedError
 from swarmkit.raft.records import Entry, Record, Replace, Term, Truncate
 from swarmkit.raft.wal import LogState, WriteAheadLog
+
+log = get_logger(__name__)
 
 #: Entries of an installed snapshot that the library puts into a cleared log.
 _REPLACEMENT_ENTRIES = 2
@@ -191,7 +195,11 @@ class RaftLog:
         if pending.records:
             self._wal.append(pending.records, pending.commit)
         if pending.drop_before:
-            self._wal.drop_before(pending.drop_before)
+            try:
+                self._wal.drop_before(pending.drop_before)
+            except WriteFailedError as error:
+                # Nothing depends on it but space; the next snapshot tries again.
+                log.warning("cannot delete old segments of the raft log", error=error)
 
     def close(self) -> None:
         """Write the commit index, so that a restart replays all of it at once, and close. Blocks.

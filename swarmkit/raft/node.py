@@ -75,7 +75,7 @@ class RaftNode:
         cipher: data keys for log and snapshots.
         clock: time.
         config: timing and limits.
-        policy: asked whenever it matters; typically reads the cluster object.
+        policy: asked in every cycle; typically reads the cluster object. Must not fail.
         random: raft id and election time-outs.
         on_fatal: told, once, why the node stopped by itself; the process should end.
         files: the disk.
@@ -167,24 +167,24 @@ class RaftNode:
         )
 
     async def stop(self, erase: bool = False) -> None:
-        """Fail what waits, finish the cycle and the snapshot that run, and close the files.
+        """Fail what waits, finish the cycle and the snapshot that run, close the files, end the threads.
 
-        May be called twice. With ``erase``, log and snapshots are deleted as well.
+        Needed after a failed start or a fatal error as well; may be called twice. With ``erase``, log and
+        snapshots are deleted as well.
 
         Raises:
             WriteFailedError: ``erase`` left something behind.
         """
-        first, self._stopped = not self._stopped, True
+        self._stopped = True
         if self._driver is not None:
             self._driver.resign(StoppedError)
             self._driver.request_stop()
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._owner.close()
+        self._lanes.close()
         if erase:
-            await self._lanes.log.run(lambda: erase_storage(self._files, self._state_dir))
-        if first:
-            self._lanes.close()
+            await asyncio.to_thread(erase_storage, self._files, self._state_dir)
 
     async def _run(self, driver: Driver) -> None:
         try:

@@ -19,7 +19,6 @@ class InlineLane:
         self._lock = asyncio.Lock()
 
     async def run(self, call: Callable[[], T]) -> T:
-        assert not self.is_closed
         async with self._lock:
             self.calls += 1
             await asyncio.sleep(self.latency)

@@ -45,6 +45,22 @@ async def test_no_reply_or_vote_leaves_before_the_sync_it_speaks_of(group: Group
     assert asyncio.get_running_loop().time() - start >= 0.2
 
 
+async def test_a_disk_that_is_slow_for_seconds_costs_nobody_an_election(group: Group) -> None:
+    leader = group.leader()
+    term = leader.status().term
+    slow = next(node for node in group.nodes.values() if node is not leader)
+    slow._lanes.log.latency = 5.0  # type: ignore[attr-defined]
+    for number in range(20):
+        await leader.propose(b"%d" % number)
+        await asyncio.sleep(1)
+
+    assert leader.status().term == term  # what waited was delivered before the deadline was looked at
+    slow._lanes.log.latency = 0.0  # type: ignore[attr-defined]
+    await asyncio.sleep(6)
+    await group.settled()
+    assert slow.machine.values == leader.machine.values
+
+
 async def test_a_dead_leader_is_replaced_and_nothing_is_lost(group: Group) -> None:
     leader = group.leader()
     await leader.write(*(b"%d" % i for i in range(20)))
