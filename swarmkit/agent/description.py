@@ -6,10 +6,7 @@ Source: contract/dispatcher-agent.md, 6, "Description refresh"; contract/executo
 from dataclasses import dataclass
 
 from swarmkit.api import messages as api
-
-#: Engine label that carries, in one sentence, why the node's engine cannot be used; absent while it can.
-#: Managers store it with the description, so ``swarmctl node ls`` and ``node inspect`` can show it.
-ENGINE_ERROR_LABEL = "swarmkit.engine.error"
+from swarmkit.api.naming import ENGINE_ERROR_LABEL
 
 
 @dataclass(frozen=True)

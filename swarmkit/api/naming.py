@@ -4,6 +4,9 @@ from swarmkit.api import messages as api
 
 CONTAINER_RUNTIME = "container"
 ATTACHMENT_RUNTIME = "attachment"
+#: Engine label that carries, in one sentence, why the node's engine cannot be used; absent while it can. The
+#: node sends it with its description, and a manager shows it: state DISCONNECTED, with that message.
+ENGINE_ERROR_LABEL = "swarmkit.engine.error"
 
 
 def task_name(task: api.Task) -> str:

@@ -46,7 +46,6 @@ CLUSTER_NAME = "default"
 LATE_SECONDS = 1.0
 
 _DOWN = api.NodeStatus.DOWN
-_READY = api.NodeStatus.READY
 _UNKNOWN = api.NodeStatus.UNKNOWN
 _TASK_STATES = frozenset(api.TaskState.values())
 
@@ -272,7 +271,7 @@ class Tenure:
             NodeNotFoundError: it is not in the store.
             DispatcherStoppedError: the dispatcher stopped meanwhile.
         """
-        update = NodeUpdate(_READY, "", ip, description)
+        update = NodeUpdate.registered(ip, description)
         if not self.nodes.has_session(node_id, session_id):
             now = self.clock.monotonic()
             self.nodes.count_attempt(node_id, now)

@@ -9,6 +9,7 @@ import datetime
 from dataclasses import dataclass, field
 
 from swarmkit.api import messages as api
+from swarmkit.api.naming import ENGINE_ERROR_LABEL
 from swarmkit.clock import timestamp
 
 DOWN_MESSAGE = "heartbeat failure"
@@ -31,6 +32,17 @@ class NodeUpdate:
     message: str = ""
     addr: str = ""
     description: api.NodeDescription | None = None
+
+    @classmethod
+    def registered(cls, addr: str, description: api.NodeDescription | None) -> "NodeUpdate":
+        """Return the update of a node that opened a session: READY, unless its engine is away.
+
+        PARITY: a node of ours that cannot reach its engine says so in its description. It is DISCONNECTED then,
+        with the reason: it gets no new tasks, and those it has stay, for they may well run.
+        """
+        error = description.engine.labels.get(ENGINE_ERROR_LABEL, "") if description is not None else ""
+        state = api.NodeStatus.DISCONNECTED if error else api.NodeStatus.READY
+        return cls(state, error, addr, description)
 
     def after(self, earlier: "NodeUpdate | None") -> "NodeUpdate":
         """Merge with an update that still waits: its description and address stay unless given anew."""

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from swarmkit.agent.agent import Agent, AgentConfig, AgentError
-from swarmkit.agent.description import ENGINE_ERROR_LABEL
 from swarmkit.agent.exec import TemporaryError
 from swarmkit.agent.manager import ManagerError
 from swarmkit.agent.notices import NodeChange
 from swarmkit.aio import cancel_and_wait
 from swarmkit.api import messages as api
+from swarmkit.api.naming import ENGINE_ERROR_LABEL
 from tests.fakes.agent_executor import FakeController, FakeExecutor, take, until
 from tests.fakes.agent_manager import FakeBroker, FakeManager, complete, connect, make_task
 from tests.fakes.loop import VirtualClock

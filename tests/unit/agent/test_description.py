@@ -1,7 +1,8 @@
 """What the node tells the managers (contract/dispatcher-agent.md, 6; contract/executor.md, 15)."""
 
-from swarmkit.agent.description import ENGINE_ERROR_LABEL, Overrides, complete, without_engine
+from swarmkit.agent.description import Overrides, complete, without_engine
 from swarmkit.api import messages as api
+from swarmkit.api.naming import ENGINE_ERROR_LABEL
 
 
 def test_hostname_tls_info_and_fips_are_filled_in() -> None:

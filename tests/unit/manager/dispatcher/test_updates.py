@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmkit.api import messages as api
+from swarmkit.api.naming import ENGINE_ERROR_LABEL
 from swarmkit.clock import timestamp
 from swarmkit.manager.dispatcher.updates import (
     NodeUpdate,
@@ -117,3 +118,19 @@ def test_a_released_volume_waits_to_be_unpublished_from_this_node_alone() -> Non
     ]
     assert release_volume(released, "n") is None
     assert release_volume(volume, "stranger") is None
+
+
+def test_a_node_that_registers_is_ready() -> None:
+    update = NodeUpdate.registered("10.0.0.1", api.NodeDescription(hostname="h"))
+    assert (update.state, update.message) == (api.NodeStatus.READY, "")
+    assert NodeUpdate.registered("10.0.0.1", None).state == api.NodeStatus.READY
+
+
+def test_a_node_whose_engine_is_away_is_disconnected_and_says_why() -> None:
+    description = api.NodeDescription()
+    description.engine.labels[ENGINE_ERROR_LABEL] = "the Docker engine cannot be reached"
+    update = NodeUpdate.registered("10.0.0.1", description)
+    assert (update.state, update.message) == (
+        api.NodeStatus.DISCONNECTED,
+        "the Docker engine cannot be reached",
+    )
