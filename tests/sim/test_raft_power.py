@@ -80,6 +80,7 @@ class Story:
         await self.bench.close()
 
 
+@pytest.mark.slow
 async def test_power_cut_after_every_single_call() -> None:
     """Founding, writing, snapshots, compaction and new segments all happen in these writes."""
     rehearsal = Story(random.Random(0))
