@@ -37,7 +37,7 @@ class NodeUpdate:
     def registered(cls, addr: str, description: api.NodeDescription | None) -> "NodeUpdate":
         """Return the update of a node that opened a session: READY, unless its engine is away.
 
-        PARITY: a node of ours that cannot reach its engine says so in its description. It is DISCONNECTED then,
+        PARITY: a node of ours that cannot reach its engine says so in its description. It is DISCONNECTED,
         with the reason: it gets no new tasks, and those it has stay, for they may well run.
         """
         error = description.engine.labels.get(ENGINE_ERROR_LABEL, "") if description is not None else ""
