@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard protos/swarmkit/*/*.proto))
 .DEFAULT_GOAL := help
-.PHONY: help venv lint protos protos-fresh unit test clean
+.PHONY: help venv lint protos protos-fresh unit test demo demo-down bench clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -37,3 +37,19 @@ protos-fresh: venv
 
 unit: venv ## Run the unit tests alone
 	$(BIN)/pytest -q tests/unit
+
+test: lint ## Run all checks and all tests
+	$(BIN)/pytest -q tests
+
+demo: venv ## Run a swarm of three nodes on this machine, with a service on it
+	$(PY) -m tools.demo up
+
+demo-down: venv ## Stop the demo
+	$(PY) -m tools.demo down
+
+bench: venv ## Print the benchmark table
+	$(PY) -m benchmarks
+
+clean: ## Remove what was built; .venv too
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,3 +22,15 @@ def pytest_asyncio_loop_factories(
 def clock() -> VirtualClock:
     """A clock that follows the test loop's virtual time."""
     return VirtualClock()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was left out, and why."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if reasons:
+        parts = [f"{count} tests ({reason})" for reason, count in sorted(reasons.items())]
+        terminalreporter.write_line(f"left out: {'; '.join(parts)}")
