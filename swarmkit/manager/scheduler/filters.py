@@ -175,11 +175,16 @@ class Pipeline:
         return True
 
 
+#: Slots made at a time, so that notes in ascending order need not each make their own.
+_SPARE_SLOTS = 256
+
+
 class Refusals:
     """Which filter refuses the tasks of one pipeline on each node, with the number of nodes of each.
 
     One byte a node: many services can be stuck on many nodes. The verdicts are those of ``generation`` of the
-    ``NodeSet``; whoever brings them up to date asks only about nodes that changed since.
+    ``NodeSet``; whoever brings them up to date asks only about nodes that changed since. As long as it is
+    negative, the verdicts are being collected for the first time and some are missing.
     """
 
     def __init__(self) -> None:
@@ -189,8 +194,8 @@ class Refusals:
 
     def set(self, slot: int, verdict: int) -> None:
         """Note the verdict on the node with ``slot``."""
-        missing = slot + 1 - len(self._verdicts)
-        if missing > 0:
+        if slot >= len(self._verdicts):
+            missing = slot + _SPARE_SLOTS - len(self._verdicts)
             self._verdicts.extend(bytes((NO_NODE,)) * missing)
         before = self._verdicts[slot]
         if before != NO_NODE:
@@ -198,6 +203,10 @@ class Refusals:
         if verdict != NO_NODE:
             self._counts[verdict] += 1
         self._verdicts[slot] = verdict
+
+    def known(self, slot: int) -> bool:
+        """Tell whether a verdict was noted."""
+        return slot < len(self._verdicts) and self._verdicts[slot] != NO_NODE
 
     def text(self) -> str:
         """Explain why no node is suitable."""

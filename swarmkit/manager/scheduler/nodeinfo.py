@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from swarmkit.api import messages as api
 from swarmkit.manager.scheduler import generic
-from swarmkit.manager.scheduler.profile import PluginKey, PortKey, Profile, normalised_platform
+from swarmkit.manager.scheduler.profile import Levels, PluginKey, PortKey, Profile, normalised_platform
+
+#: Most lists of spread levels whose values are remembered on a node; services rarely differ in them.
+_MAX_PATHS = 16
 
 
 def is_active(task: api.Task) -> bool:
@@ -51,6 +54,7 @@ class NodeInfo:
 
     __slots__ = (
         "_generic_claims",
+        "_paths",
         "_platform",
         "_plugins",
         "active",
@@ -81,6 +85,7 @@ class NodeInfo:
         self._generic_claims: dict[str, tuple[api.GenericResource, ...]] = {}
         self._plugins: frozenset[PluginKey] | None = None
         self._platform: tuple[str, str] | None = None
+        self._paths: dict[Levels, tuple[str, ...]] = {}
 
     @property
     def plugins(self) -> frozenset[PluginKey]:
@@ -98,6 +103,16 @@ class NodeInfo:
             self._platform = normalised_platform(platform)
         return self._platform
 
+    def path(self, levels: Levels) -> tuple[str, ...]:
+        """Return the values of the labels; a missing label is the empty value, none without a node."""
+        path = self._paths.get(levels)
+        if path is None:
+            if len(self._paths) >= _MAX_PATHS:
+                self._paths.clear()
+            path = () if self.node is None else levels.path(self.node)
+            self._paths[levels] = path
+        return path
+
     def set_node(self, node: api.Node | None) -> None:
         """Replace the node, or drop it; what its tasks hold is subtracted from what it declares now (D8)."""
         before = _declared(self.node)
@@ -112,6 +127,7 @@ class NodeInfo:
         )
         self._plugins = None
         self._platform = None
+        self._paths.clear()
         self._recount_generic()
 
     def add(self, task_id: str, claim: Claim) -> None:

@@ -4,7 +4,8 @@ The passes are generators, so that whoever drives them can do something else in 
 already accounted in the state, and None where there is none to report.
 """
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,8 +22,8 @@ from swarmkit.manager.scheduler.decisions import (
 )
 from swarmkit.manager.scheduler.filters import NO_NODE, PASSES, Pipeline, Refusals, explain_one
 from swarmkit.manager.scheduler.nodeinfo import NodeInfo
-from swarmkit.manager.scheduler.profile import Profile
-from swarmkit.manager.scheduler.ranking import PAUSE_AFTER, Branch, Order, Preference, leaf_order, ranked
+from swarmkit.manager.scheduler.profile import Levels, Profile
+from swarmkit.manager.scheduler.ranking import PAUSE_AFTER, Branch, Preference, ranked
 from swarmkit.manager.scheduler.state import Group, Preassigned, State
 
 log = get_logger(__name__)
@@ -76,16 +77,19 @@ class Placing:
     def place(self) -> Decisions:
         """Run one tick: try to place every unassigned task, those with a spec version first."""
         self._state.failures.clean(self._now)
+        status = self._assigned_status(ASSIGNED_TEXT)
         groups = sorted(self._state.groups.values(), key=lambda group: group.version is None)
         for group in groups:
             try:
-                yield from self._place_group(group)
+                yield from self._place_group(group, status)
             except Exception as error:  # one bad group must not keep all others from being scheduled
                 log.exception("cannot schedule tasks", service_id=group.service_id, error=str(error))
 
-    def _place_group(self, group: Group) -> Decisions:
+    def _place_group(self, group: Group, status: api.TaskStatus) -> Decisions:
         candidates: list[NodeInfo] | None = None
-        if group.refusals is not None:
+        if group.refusals is None or group.refusals.generation < 0:
+            group.refusals = Refusals()
+        else:
             # Tried before: what refused then and did not change since refuses now.
             candidates = []
             for info in self._refresh(group.pipeline, group.refusals):
@@ -94,54 +98,85 @@ class Placing:
                 else:
                     candidates.append(info)
             candidates.sort(key=lambda info: (info.active, info.slot))
-        preference = self._preference(group)
-        if group.pipeline.profile.spread:
+        if candidates is None or candidates:
+            yield from self._place_tasks(group, group.refusals, candidates, status)
+        if group.tasks:
+            yield from self._left_over(group, group.refusals)
+
+    def _place_tasks(
+        self,
+        group: Group,
+        refusals: Refusals,
+        candidates: list[NodeInfo] | None,
+        status: api.TaskStatus,
+    ) -> Decisions:
+        """Place as many tasks of a group as there is room for.
+
+        Args:
+            group: the group.
+            refusals: where it is noted which nodes have none.
+            candidates: the nodes to look at, ascending by their active tasks; None for all available ones.
+            status: what the placed tasks get.
+        """
+        faulty = self._state.failures.faulty((group.service_id, group.version or 0), self._now)
+        preference = Preference(group.service_id, faulty, group.pipeline, refusals)
+        special = self._special(preference, candidates)
+        by_load = self._state.nodes.by_load() if candidates is None else candidates
+        profile = group.pipeline.profile
+        if profile.spread is not None:
             tree = Branch()
-            yield from self._grow(tree, group, candidates)
-            order = tree.spread(leaf_order(preference))
+            yield from self._grow(tree, profile.spread, group.service_id, special, by_load)
+            order = tree.spread(preference)
         else:
-            order = self._flat_order(preference, candidates)
-        status = self._assigned_status(ASSIGNED_TEXT)
+            order = ranked(preference, special, by_load)
         waiting = list(group.tasks.values())
         placed = 0
         for info in order:
             if info is None:
                 yield None
                 continue
-            yield self._assign(waiting[placed], info, group.pipeline.profile, status)
+            yield self._assign(waiting[placed], info, profile, status)
             placed += 1
             if placed == len(waiting):
                 return
-        yield from self._left_over(group)
 
-    def _preference(self, group: Group) -> Preference:
-        faulty = self._state.failures.faulty((group.service_id, group.version or 0), self._now)
-        return Preference(group.service_id, faulty, group.pipeline)
-
-    def _flat_order(self, preference: Preference, candidates: list[NodeInfo] | None) -> Order:
-        nodes = self._state.nodes
+    def _special(self, preference: Preference, candidates: list[NodeInfo] | None) -> list[NodeInfo]:
+        """Return the nodes about which more than their load decides."""
         if candidates is not None:
-            return ranked(preference, filter(preference.is_special, candidates), candidates)
-        failing = (nodes.get(node_id) for node_id in preference.faulty)
-        special = dict.fromkeys(nodes.running(preference.service_id))
-        special.update((info, None) for info in failing if info is not None)
-        return ranked(preference, (info for info in special if info.available), nodes.by_load())
-
-    def _grow(self, tree: Branch, group: Group, candidates: list[NodeInfo] | None) -> Iterator[None]:
-        """Fill the tree of the placement preferences."""
+            return [info for info in candidates if preference.is_special(info)]
         nodes = self._state.nodes
-        levels = group.pipeline.profile.spread
-        for number, info in enumerate(nodes.by_load() if candidates is None else candidates, 1):
-            tree.descend(info, levels, 0).nodes.append(info)
+        special = dict.fromkeys(nodes.running(preference.service_id))
+        for node_id in preference.faulty:
+            info = nodes.get(node_id)
+            if info is not None:
+                special[info] = None
+        return [info for info in special if info.available]
+
+    def _grow(
+        self,
+        tree: Branch,
+        levels: Levels,
+        service_id: str,
+        special: list[NodeInfo],
+        by_load: Iterable[NodeInfo],
+    ) -> Iterator[None]:
+        """Fill the tree of the placement preferences."""
+        leaves: defaultdict[tuple[str, ...], list[NodeInfo]] = defaultdict(list)
+        for number, info in enumerate(by_load, 1):
+            leaves[info.path(levels)].append(info)
             if number % PAUSE_AFTER == 0:
                 yield None
+        for path, nodes in leaves.items():
+            tree.descend(path).nodes = nodes
+        for info in special:
+            tree.descend(info.path(levels)).special.append(info)
         # Nodes that take no more tasks count as well: what runs there is part of the spread.
-        for number, info in enumerate(nodes.running(group.service_id), 1):
-            tree.descend(info, levels, info.services[group.service_id])
+        for number, info in enumerate(self._state.nodes.running(service_id), 1):
+            tree.descend(info.path(levels), info.services[service_id])
             if number % PAUSE_AFTER == 0:
                 yield None
 
-    def _left_over(self, group: Group) -> Decisions:
+    def _left_over(self, group: Group, refusals: Refusals) -> Decisions:
         """Explain to the tasks that are left why they are, or give them up."""
         service = self._service(group.service_id)
         if service is None:
@@ -155,11 +190,9 @@ class Placing:
                 stop = pending and task.desired_state >= api.TaskState.SHUTDOWN
                 yield Retirement(task, self._moment) if stop else None
             return
-        if group.refusals is None:
-            group.refusals = Refusals()
-        for _ in self._refresh(group.pipeline, group.refusals):
+        for _ in self._refresh(group.pipeline, refusals):
             yield None
-        text = group.refusals.text()
+        text = refusals.text()
         untold = group.unexplained if text == group.explanation else group.tasks
         tasks = list(untold.values())
         group.explanation = text
@@ -173,11 +206,13 @@ class Placing:
         new = refusals.generation < 0
         slots = range(len(nodes.slots)) if new else nodes.changed_since(refusals.generation)
         for number, slot in enumerate(slots, 1):
-            info = nodes.slots[slot]
-            verdict = NO_NODE if info is None else pipeline.verdict(info)
-            refusals.set(slot, verdict)
-            if verdict == PASSES:
-                yield info
+            # What refused while the tasks were placed just now was given none of them: that still holds.
+            if not (new and refusals.known(slot)):
+                info = nodes.slots[slot]
+                verdict = NO_NODE if info is None else pipeline.verdict(info)
+                refusals.set(slot, verdict)
+                if verdict == PASSES:
+                    yield info
             if number % PAUSE_AFTER == 0:
                 yield None
         refusals.generation = nodes.generation

@@ -5,7 +5,6 @@ the filters on a node holds for all of them.
 """
 
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from swarmkit.api import messages as api
@@ -15,15 +14,46 @@ from swarmkit.manager.scheduler import generic
 #: A port on the host: (``api.PortConfig.Protocol``, number).
 PortKey = tuple[int, int]
 
-#: Returns the value of one label of a node, the empty string if it has none.
-Descriptor = Callable[[api.Node], str]
-
-#: A resource that every task needs: (type, name) of an engine plugin.
+#: An engine plugin: (type, name).
 PluginKey = tuple[str, str]
 
 _NODE_LABEL_PREFIX = "node.labels."
 _ENGINE_LABEL_PREFIX = "engine.labels."
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One level of a spread: a label of the nodes, or of their engines.
+
+    Attributes:
+        of_engine: whose label it is.
+        name: its name, compared with case.
+    """
+
+    of_engine: bool
+    name: str
+
+    def value(self, node: api.Node) -> str:
+        """Return the value of the label, the empty string if the node does not have it."""
+        if self.of_engine:
+            return node.description.engine.labels.get(self.name, "")
+        return node.spec.annotations.labels.get(self.name, "")
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Levels:
+    """Labels to spread over; one object for all profiles with the same ones.
+
+    Attributes:
+        labels: the labels, outermost first; not empty.
+    """
+
+    labels: tuple[Label, ...]
+
+    def path(self, node: api.Node) -> tuple[str, ...]:
+        """Return the values of the labels of a node."""
+        return tuple(label.value(node) for label in self.labels)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -42,7 +72,7 @@ class Profile:
         host_ports: ports that must be free on the node.
         max_replicas: most active tasks of the service on one node; 0 is no limit.
         cluster_mounts: whether a cluster volume is mounted.
-        spread: the labels over which the service spreads, outermost first.
+        spread: the labels over which the service spreads, None for no preference.
     """
 
     nano_cpus: int
@@ -56,7 +86,7 @@ class Profile:
     host_ports: tuple[PortKey, ...]
     max_replicas: int
     cluster_mounts: bool
-    spread: tuple[Descriptor, ...]
+    spread: Levels | None
 
 
 class Profiles:
@@ -64,6 +94,7 @@ class Profiles:
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[object, Profile] = weakref.WeakValueDictionary()
+        self._levels: weakref.WeakValueDictionary[tuple[Label, ...], Levels] = weakref.WeakValueDictionary()
 
     def of(self, task: api.Task) -> Profile:
         """Return the profile of a task."""
@@ -72,8 +103,19 @@ class Profiles:
         key = (task.spec.SerializeToString(deterministic=True), networks, ports)
         profile = self._known.get(key)
         if profile is None:
-            profile = self._known[key] = _digest(task.spec, networks, ports)
+            spread = self._spread(task.spec.placement)
+            profile = self._known[key] = _digest(task.spec, networks, ports, spread)
         return profile
+
+    def _spread(self, placement: api.Placement) -> Levels | None:
+        found = (_label(preference.spread.spread_descriptor) for preference in placement.preferences)
+        labels = tuple(label for label in found if label is not None)
+        if not labels:
+            return None
+        levels = self._levels.get(labels)
+        if levels is None:
+            levels = self._levels[labels] = Levels(labels)
+        return levels
 
 
 def normalised_platform(platform: api.Platform) -> tuple[str, str]:
@@ -82,7 +124,9 @@ def normalised_platform(platform: api.Platform) -> tuple[str, str]:
     return _ARCHITECTURES.get(architecture, architecture), platform.os
 
 
-def _digest(spec: api.TaskSpec, networks: tuple[str, ...], ports: tuple[PortKey, ...]) -> Profile:
+def _digest(
+    spec: api.TaskSpec, networks: tuple[str, ...], ports: tuple[PortKey, ...], spread: Levels | None
+) -> Profile:
     reserved = spec.resources.reservations
     mounts = spec.container.mounts if spec.WhichOneof("runtime") == "container" else ()
     plugins = [("Volume", name) for name in map(_volume_driver, mounts) if name not in ("", "local")]
@@ -100,11 +144,7 @@ def _digest(spec: api.TaskSpec, networks: tuple[str, ...], ports: tuple[PortKey,
         host_ports=ports,
         max_replicas=spec.placement.max_replicas,
         cluster_mounts=any(mount.type == api.Mount.CLUSTER for mount in mounts),
-        spread=tuple(
-            descriptor
-            for preference in spec.placement.preferences
-            if (descriptor := _descriptor(preference.spread.spread_descriptor)) is not None
-        ),
+        spread=spread,
     )
 
 
@@ -129,13 +169,11 @@ def _volume_driver(mount: api.Mount) -> str:
     return mount.volume_options.driver_config.name if mount.type == api.Mount.VOLUME else ""
 
 
-def _descriptor(text: str) -> Descriptor | None:
+def _label(descriptor: str) -> Label | None:
     # The prefix is compared without case, the name of the label with it. Anything else adds no level.
-    folded = text.lower()
-    if folded.startswith(_NODE_LABEL_PREFIX) and len(text) > len(_NODE_LABEL_PREFIX):
-        name = text[len(_NODE_LABEL_PREFIX) :]
-        return lambda node: node.spec.annotations.labels.get(name, "")
-    if folded.startswith(_ENGINE_LABEL_PREFIX) and len(text) > len(_ENGINE_LABEL_PREFIX):
-        name = text[len(_ENGINE_LABEL_PREFIX) :]
-        return lambda node: node.description.engine.labels.get(name, "")
+    folded = descriptor.lower()
+    if folded.startswith(_NODE_LABEL_PREFIX) and len(descriptor) > len(_NODE_LABEL_PREFIX):
+        return Label(False, descriptor[len(_NODE_LABEL_PREFIX) :])
+    if folded.startswith(_ENGINE_LABEL_PREFIX) and len(descriptor) > len(_ENGINE_LABEL_PREFIX):
+        return Label(True, descriptor[len(_ENGINE_LABEL_PREFIX) :])
     return None

@@ -9,12 +9,11 @@ PARITY: the original fixes the order for a whole batch and spreads unevenly when
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from swarmkit.manager.scheduler.filters import PASSES, Pipeline
+from swarmkit.manager.scheduler.filters import PASSES, Pipeline, Refusals
 from swarmkit.manager.scheduler.nodeinfo import NodeInfo
-from swarmkit.manager.scheduler.profile import Descriptor
 
 #: Nodes looked at between two opportunities to do something else.
 PAUSE_AFTER = 256
@@ -31,11 +30,13 @@ class Preference:
         service_id: the service.
         faulty: node ids that failed its tasks too often, with the number of failures.
         pipeline: the filters a node must pass.
+        refusals: where it is noted that a node does not.
     """
 
     service_id: str
     faulty: dict[str, int]
     pipeline: Pipeline
+    refusals: Refusals
 
     def key(self, info: NodeInfo) -> Key:
         """Return what nodes are sorted by: failures, active tasks of the service, active tasks."""
@@ -74,8 +75,13 @@ def ranked(preference: Preference, special: Iterable[NodeInfo], by_load: Iterabl
             info = heapq.heappop(heap)[4]
         if info in passed:
             fits = pipeline.still_passes(info)
-        elif fits := pipeline.verdict(info) == PASSES:
-            passed.add(info)
+        else:
+            verdict = pipeline.verdict(info)
+            fits = verdict == PASSES
+            if fits:
+                passed.add(info)
+            else:
+                preference.refusals.set(info.slot, verdict)
         if fits:
             yield info
             heapq.heappush(heap, (*preference.key(info), info.slot, info))
@@ -92,35 +98,35 @@ class Branch:
     Attributes:
         count: active tasks of the service on all nodes of the branch, also on those that take no more.
         branches: the next level, by the value of its label; a missing label is the empty value.
-        nodes: at the last level, the nodes that may be asked.
+        nodes: at the last level, the nodes that may be asked, ascending by their active tasks.
+        special: those of them that are special to the preference.
     """
 
     count: int = 0
     branches: dict[str, "Branch"] = field(default_factory=dict)
     nodes: list[NodeInfo] = field(default_factory=list)
+    special: list[NodeInfo] = field(default_factory=list)
 
-    def descend(self, info: NodeInfo, levels: Sequence[Descriptor], count: int) -> "Branch":
-        """Add ``count`` to this branch and to those below it to which a node belongs; return its leaf."""
+    def descend(self, path: Iterable[str], count: int = 0) -> "Branch":
+        """Add ``count`` to this branch and to those along the path; return the last one."""
         branch = self
         branch.count += count
-        if info.node is None:
-            return branch
-        for level in levels:
-            branch = branch.branches.setdefault(level(info.node), Branch())
+        for value in path:
+            branch = branch.branches.setdefault(value, Branch())
             branch.count += count
         return branch
 
-    def spread(self, order: Callable[[list[NodeInfo]], Order]) -> Order:
-        """Yield a node of the branch that has the fewest tasks, at each level; inside a leaf by ``order``.
+    def spread(self, preference: Preference) -> Order:
+        """Yield a node of the branch that has the fewest tasks, at each level; inside a leaf the best one.
 
         A branch that takes no more tasks is left out from then on. Between equal branches the one that was
         made first goes first.
         """
         if not self.branches:
-            yield from order(self.nodes)
+            yield from ranked(preference, self.special, self.nodes)
             return
         heap = [
-            (branch.count, number, branch, branch.spread(order))
+            (branch.count, number, branch, branch.spread(preference))
             for number, branch in enumerate(self.branches.values())
         ]
         heapq.heapify(heap)
@@ -135,13 +141,3 @@ class Branch:
             if info is not None:
                 branch.count += 1
                 heapq.heapreplace(heap, (branch.count, number, branch, nodes))
-
-
-def leaf_order(preference: Preference) -> Callable[[list[NodeInfo]], Order]:
-    """Return the order of the nodes inside a leaf."""
-
-    def order(nodes: list[NodeInfo]) -> Order:
-        special = [info for info in nodes if preference.is_special(info)]
-        return ranked(preference, special, nodes)
-
-    return order

@@ -40,19 +40,29 @@ def test_a_profile_that_nobody_uses_is_not_kept() -> None:
 
 @pytest.mark.parametrize("descriptor", ["node.labels.Zone", "NODE.Labels.Zone"])
 def test_a_spread_descriptor_reads_a_node_label_by_its_exact_name(descriptor: str) -> None:
-    (level,) = Profiles().of(task("t", spread=[descriptor])).spread
-    assert level(node("n", labels={"Zone": "a"})) == "a"
-    assert level(node("n", labels={"zone": "a"})) == ""
+    levels = Profiles().of(task("t", spread=[descriptor])).spread
+    assert levels is not None
+    assert levels.path(node("n", labels={"Zone": "a"})) == ("a",)
+    assert levels.path(node("n", labels={"zone": "a"})) == ("",)
 
 
 def test_a_spread_descriptor_reads_an_engine_label() -> None:
-    (level,) = Profiles().of(task("t", spread=["engine.labels.rack"])).spread
+    levels = Profiles().of(task("t", spread=["engine.labels.rack", "node.labels.rack"])).spread
+    assert levels is not None
     placed = node("n", labels={"rack": "node's"}, plugins=[])
     placed.description.engine.labels["rack"] = "engine's"
-    assert level(placed) == "engine's"
-    assert level(node("n")) == ""
+    assert levels.path(placed) == ("engine's", "node's")
+    assert levels.path(node("n")) == ("", "")
 
 
 @pytest.mark.parametrize("descriptor", ["node.hostname", "", "node.labels.", "engine.labels.", "zone"])
 def test_an_unknown_descriptor_adds_no_level(descriptor: str) -> None:
-    assert Profiles().of(task("t", spread=[descriptor])).spread == ()
+    assert Profiles().of(task("t", spread=[descriptor])).spread is None
+
+
+def test_profiles_with_the_same_levels_share_them() -> None:
+    profiles = Profiles()
+    first = profiles.of(task("a", cpus=1, spread=["node.labels.az"]))
+    second = profiles.of(task("b", cpus=2, spread=["NODE.labels.az"]))
+    assert first is not second
+    assert first.spread is second.spread

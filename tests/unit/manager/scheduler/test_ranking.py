@@ -1,7 +1,8 @@
 from swarmkit.api import messages as api
+from swarmkit.manager.scheduler.filters import Refusals
 from swarmkit.manager.scheduler.nodes import NodeSet
 from swarmkit.manager.scheduler.profile import Profiles
-from swarmkit.manager.scheduler.ranking import Branch, Preference, leaf_order, ranked
+from swarmkit.manager.scheduler.ranking import Branch, Preference, ranked
 from tests.unit.manager.scheduler.build import node, pipeline, task
 
 PROFILES = Profiles()
@@ -21,7 +22,7 @@ def nodes_with(loads: dict[str, tuple[int, int]]) -> NodeSet:
 
 def take(nodes: NodeSet, count: int, of: api.Task | None = None, faulty: dict[str, int] | None = None) -> str:
     of = of or task("new")
-    preference = Preference("service", faulty or {}, pipeline(of))
+    preference = Preference("service", faulty or {}, pipeline(of), Refusals())
     special = [info for info in nodes.by_load() if preference.is_special(info)]
     taken = ""
     for number, info in enumerate(ranked(preference, special, nodes.by_load())):
@@ -60,15 +61,16 @@ def test_many_refusing_nodes_are_walked_with_pauses() -> None:
     nodes = NodeSet()
     for number in range(600):
         nodes.put(node(f"n{number:03}"))
-    preference = Preference("service", {}, pipeline(task("new", cpus=1)))
+    preference = Preference("service", {}, pipeline(task("new", cpus=1)), Refusals())
     assert list(ranked(preference, [], nodes.by_load())) == [None, None]
 
 
-def tree_of(nodes: NodeSet, *levels: str) -> Branch:
-    descriptors = PROFILES.of(task("t", spread=levels)).spread
+def tree_of(nodes: NodeSet, *descriptors: str) -> Branch:
+    levels = PROFILES.of(task("t", spread=descriptors)).spread
+    assert levels is not None
     root = Branch()
     for info in nodes.by_load():
-        root.descend(info, descriptors, info.services.get("service", 0)).nodes.append(info)
+        root.descend(info.path(levels), info.services.get("service", 0)).nodes.append(info)
     return root
 
 
@@ -97,7 +99,7 @@ def test_a_branch_without_room_is_left_out() -> None:
     nodes = NodeSet()
     nodes.put(node("a", labels={"az": "1"}))
     nodes.put(node("b", cpus=9, labels={"az": "2"}))
-    preference = Preference("service", {}, pipeline(task("new", cpus=1)))
-    order = tree_of(nodes, "node.labels.az").spread(leaf_order(preference))
+    preference = Preference("service", {}, pipeline(task("new", cpus=1)), Refusals())
+    order = tree_of(nodes, "node.labels.az").spread(preference)
     taken = [next(order) for _ in range(3)]
     assert [info.id for info in taken if info is not None] == ["b", "b", "b"]
