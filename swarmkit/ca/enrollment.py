@@ -312,44 +312,47 @@ class Enroller:
         return _Answer(response.node_id, certificate, pair.key_pem)
 
     async def _wait(self, client: CaClient, how: Connect, node_id: str, csr: bytes) -> bytes:
+        """Wait for the node's certificate, on another manager when the connection breaks."""
+        failures = 0
+        while True:
+            success = False
+            try:
+                certificate = await self._poll(client, node_id, csr)
+                success = True
+                return certificate
+            except CallRefusedError:
+                raise
+            except CallError as error:
+                failures += 1
+                log.warning("lost the manager that issues the certificate", node_id=node_id, error=str(error))
+            finally:
+                await client.close(success)
+            await self._clock.sleep(STATUS_POLLING.pause(failures, self._rng))
+            client = await self._connector.connect(replace(how, remote_only=True))
+
+    async def _poll(self, client: CaClient, node_id: str, csr: bytes) -> bytes:
         """Poll until the node has its certificate; the manager holds each call while there is none.
 
         PARITY: FAILED, and a node that is gone, end this client; the original polls on for ever. After a
         call that timed out there is no further pause: it was held by the manager all that time.
         """
-        failures = 0
-        success = False
         request = api.NodeCertificateStatusRequest(node_id=node_id)
-        try:
-            while True:
-                try:
-                    response = await client.node_certificate_status(request)
-                except CallTimeoutError:
-                    failures = 0
-                    continue
-                except NoSuchNodeError as error:
-                    raise RejectedError(f"node {node_id} was removed from the swarm") from error
-                except CallRefusedError:
-                    raise
-                except CallError as error:
-                    failures += 1
-                    log.warning("lost the manager that issues the certificate", error=str(error))
-                    await client.close(False)
-                    await self._clock.sleep(STATUS_POLLING.pause(failures, self._rng))
-                    client = await self._connector.connect(replace(how, remote_only=True))
-                    continue
-                state = response.status.state
-                if state == api.IssuanceStatus.FAILED:
-                    raise RejectedError(
-                        f"the swarm issues no certificate to this node: {response.status.err}"
-                    )
-                if state in _FINAL and response.certificate.csr == csr:
-                    success = True
-                    return response.certificate.certificate
-                failures += 1
-                await self._clock.sleep(STATUS_POLLING.pause(failures, self._rng))
-        finally:
-            await client.close(success)
+        polls = 0
+        while True:
+            try:
+                response = await client.node_certificate_status(request)
+            except CallTimeoutError:
+                polls = 0
+                continue
+            except NoSuchNodeError as error:
+                raise RejectedError(f"node {node_id} was turned away or removed by an operator") from error
+            state = response.status.state
+            if state == api.IssuanceStatus.FAILED:
+                raise RejectedError(f"the swarm issues no certificate to this node: {response.status.err}")
+            if state in _FINAL and response.certificate.csr == csr:
+                return response.certificate.certificate
+            polls += 1
+            await self._clock.sleep(STATUS_POLLING.pause(polls, self._rng))
 
     def _checked(self, answer: _Answer, root_pem: bytes) -> Credentials:
         verify_chain(answer.cert_pem, root_pem, self._clock.now())
