@@ -1,0 +1,215 @@
+"""One machine of a swarm: its identity, its agent, and a manager while its certificate says so.
+
+Source: contract/raft-store-manager.md, 22.
+"""
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from swarmkit.agent.agent import Agent, AgentConfig
+from swarmkit.agent.notices import NodeChange
+from swarmkit.aio import TaskOwner
+from swarmkit.api import messages as api
+from swarmkit.ca.certificates import MANAGER_ROLE
+from swarmkit.ca.chain import tls_info, verify_chain
+from swarmkit.ca.credentials import Credentials, CredentialsHolder
+from swarmkit.ca.enrollment import Enroller
+from swarmkit.ca.errors import CaError, CertificateError
+from swarmkit.ca.renewal import Renewer
+from swarmkit.ca.root import Root
+from swarmkit.ca.statedir import StateDir
+from swarmkit.clock import Clock
+from swarmkit.log import get_logger
+from swarmkit.manager.manager import Manager, ManagerConfig
+from swarmkit.net.remotes import Remote, Remotes, RemotesFile
+from swarmkit.node.authority import AuthorityConnector
+from swarmkit.node.broker import NodeBroker
+from swarmkit.node.config import NodeConfig
+from swarmkit.node.executors import make_executor
+from swarmkit.node.identity import has_log, obtain_identity
+from swarmkit.node.lock import DirectoryLock
+from swarmkit.raft.cipher import RecordCipher
+
+log = get_logger(__name__)
+
+#: Longest time a stopping node takes to remove its tasks, in seconds: a grace period of 10 and some air.
+LEAVE_SECONDS = 20.0
+
+
+class NodeError(Exception):
+    """The node cannot go on; the text says why and what to do."""
+
+
+class Node:
+    """One node, from ``start`` to ``stop``.
+
+    Args:
+        config: settings, validated.
+        clock: time.
+        rng: randomness.
+        on_fatal: told, once, why the node cannot go on.
+    """
+
+    def __init__(
+        self, config: NodeConfig, clock: Clock, rng: random.Random, on_fatal: Callable[[BaseException], None]
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._rng = rng
+        self._on_fatal = on_fatal
+        self._state = StateDir(config.state_dir)
+        self._remotes = Remotes(rng)
+        self._remotes_file = RemotesFile(config.state_dir / "state.json")
+        self._owner = TaskOwner("node", on_failure=on_fatal)
+        self._enroller = Enroller(
+            AuthorityConnector(self._remotes, self._local_socket), clock, rng, self._say_pending
+        )
+        self._lock: DirectoryLock | None = None
+        self._holder: CredentialsHolder | None = None
+        self._renewer: Renewer | None = None
+        self._manager: Manager | None = None
+        self._broker: NodeBroker | None = None
+        self._agent: Agent | None = None
+
+    async def start(self) -> None:
+        """Come by an identity, start the manager if this is one, and the agent.
+
+        Returns while the agent may still look for a manager: an unreachable one is no reason to give up.
+
+        Raises:
+            CaError: there is no usable identity.
+            LockedError: another daemon uses the state directory.
+            NodeError, ListenError, StorageError, RemotesError: as their texts say.
+        """
+        await asyncio.to_thread(self._state.prepare)
+        self._lock = DirectoryLock(self._config.state_dir)
+        self._know_managers()
+        logged = await asyncio.to_thread(has_log, self._config.state_dir)
+        identity = await obtain_identity(self._config, self._state, self._enroller, self._clock, logged)
+        self._holder = CredentialsHolder(identity.credentials)
+        self._holder.subscribe(self._credentials_changed)
+        if identity.credentials.role == MANAGER_ROLE:
+            if identity.root is None and not logged:
+                raise NodeError(
+                    "this node was admitted as a manager, and this version runs one manager to a swarm:"
+                    " empty its state directory and join with the worker token"
+                )
+            await self._start_manager(self._holder, identity.root)
+        self._start_agent(self._holder)
+
+    def _know_managers(self) -> None:
+        if self._config.join_addr:
+            self._remotes.observe(Remote("", self._config.join_addr), 1)
+        else:
+            for remote in self._remotes_file.load():
+                self._remotes.observe(remote, 1)
+
+    def _say_pending(self, node_id: str) -> None:
+        log.warning(
+            "the swarm has not accepted this node yet: run the command on a manager, or start this node again"
+            " with a join token",
+            node_id=node_id,
+            command=f"swarmctl node accept {node_id}",
+        )
+
+    async def _start_manager(self, holder: CredentialsHolder, root: Root | None) -> None:
+        data_key = await asyncio.to_thread(self._state.key_file.data_key)
+        config = ManagerConfig(
+            self._config.state_dir,
+            self._config.control_socket,
+            self._config.listen_remote,
+            self._config.advertise_remote,
+        )
+        manager = Manager(
+            config, holder, RecordCipher(data_key), root, self._clock, self._rng, self._on_fatal
+        )
+        self._manager = manager
+        await manager.start()
+
+    def _start_agent(self, holder: CredentialsHolder) -> None:
+        broker = NodeBroker(self._remotes, self._remotes_file, holder, self._local_socket)
+        agent = Agent(
+            AgentConfig(
+                self._config.state_dir / "worker" / "tasks.db",
+                self._config.hostname,
+                explicit_join=bool(self._config.join_addr),
+            ),
+            make_executor(self._config, self._clock),
+            broker,
+            lambda: self._tls_info(holder.current),
+            self._node_changed,
+            self._clock,
+            self._rng,
+        )
+        self._broker, self._agent = broker, agent
+        self._renewer = Renewer(holder, self._renew, self._clock, self._rng)
+        self._owner.spawn(agent.run(), "agent")
+        self._owner.spawn(self._renewer.run(), "renewer")
+        self._owner.spawn(self._say_ready(agent), "ready")
+
+    async def _say_ready(self, agent: Agent) -> None:
+        await agent.ready.wait()
+        log.info("node is ready")
+
+    def _local_socket(self) -> Path | None:
+        return self._manager.control_socket if self._manager is not None and self._manager.serving else None
+
+    async def stop(self) -> None:
+        """Leave: remove this node's tasks, then end agent and manager.
+
+        A crash, in contrast, leaves tasks running, and a start takes them up again.
+        """
+        if self._agent is not None:
+            try:
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self._agent.stop(leave=True)
+            except TimeoutError:
+                log.warning("not every task of this node ended in time", seconds=LEAVE_SECONDS)
+        await self._owner.close()
+        if self._broker is not None:
+            await self._broker.close()
+        if self._manager is not None:
+            await self._manager.stop()
+        if self._lock is not None:
+            self._lock.release()
+
+    # Identity while running
+
+    def _tls_info(self, credentials: Credentials) -> api.NodeTLSInfo | None:
+        try:
+            chain = verify_chain(credentials.cert_pem, credentials.root_pem, self._clock.now())
+        except CertificateError as error:
+            log.warning("the node's certificate does not verify", error=str(error))
+            return None
+        return tls_info(chain, credentials.root_pem)
+
+    def _credentials_changed(self, _: Credentials) -> None:
+        if self._agent is not None:
+            self._agent.tls_info_changed()
+
+    async def _renew(self, current: Credentials) -> Credentials:
+        issued = await self._enroller.renew(current)
+        await asyncio.to_thread(self._state.save, issued.credentials, issued.kek)
+        return issued.credentials
+
+    def _node_changed(self, change: NodeChange) -> None:
+        if change.root_ca is not None:
+            self._owner.spawn(self._adopt_root(change.root_ca), "root")
+        if change.node is not None and self._renewer is not None:
+            self._renewer.observe_node(change.node)
+
+    async def _adopt_root(self, root_pem: bytes) -> None:
+        """Trust the swarm's new root, if this node's own certificate fits it."""
+        if self._holder is None:
+            return
+        adopted = dataclasses.replace(self._holder.current, root_pem=root_pem)
+        try:
+            verify_chain(adopted.cert_pem, root_pem, self._clock.now())
+            await asyncio.to_thread(self._state.save_root, root_pem)
+        except CaError as error:
+            log.warning("the swarm's new root certificate is not adopted", error=str(error))
+            return
+        self._holder.replace(adopted)
