@@ -5,11 +5,11 @@ without replication. The clock starts when the one transaction that creates them
 stops when the last task is seen assigned, so one debounce of 50 ms is part of every figure.
 """
 
-import argparse
 import asyncio
-import json
+import gc
 import time
 
+from benchmarks.report import Row, main, row
 from swarmkit.api import messages as api
 from swarmkit.clock import SystemClock
 from swarmkit.identity import new_id
@@ -17,8 +17,8 @@ from swarmkit.manager.scheduler import Scheduler
 from swarmkit.store import Action, Store, Tx, Watch
 
 NODES = 1_000
-#: Tasks, and the seconds the Go original takes for them on the same kind of machine.
-CASES = ((1_000, 0.154), (10_000, 1.15), (100_000, 14.8))
+#: Tasks, repeats, and what the Go original takes on the same kind of machine.
+CASES = ((1_000, 5, "0.154 s"), (10_000, 3, "1.15 s"), (100_000, 1, "14.8 s"))
 
 
 def create(tx: Tx, nodes: int, tasks: int) -> None:
@@ -73,21 +73,17 @@ def check(store: Store, tasks: int) -> None:
         raise SystemExit("the tasks are not spread evenly")
 
 
-def main() -> None:
-    """Measure all cases and print them."""
-    parser = argparse.ArgumentParser(description="Measure the scheduler.")
-    parser.add_argument("--json", action="store_true", help="print one JSON list")
-    arguments = parser.parse_args()
+def cases() -> list[Row]:
+    """Measure all cases."""
     rows = []
-    for tasks, original in CASES:
-        seconds = asyncio.run(measure(tasks))
-        name = f"schedule {tasks:,} tasks on {NODES:,} nodes"
-        rows.append({"name": name, "value": round(seconds, 3), "unit": "s", "original": original})
-        if not arguments.json:
-            print(f"{name:<44}{seconds:>9.3f} s   the original: {original:g} s", flush=True)
-    if arguments.json:
-        print(json.dumps(rows))
+    for tasks, repeats, original in CASES:
+        seconds = []
+        for _ in range(repeats):
+            gc.collect()
+            seconds.append(asyncio.run(measure(tasks)))
+        rows.append(row(f"schedule {tasks:,} tasks on {NODES:,} nodes", seconds, "s", original=original))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    main(cases, __doc__)

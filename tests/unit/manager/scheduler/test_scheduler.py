@@ -9,7 +9,7 @@ import pytest
 from swarmkit.api import messages as api
 from swarmkit.clock import SystemClock
 from swarmkit.manager.scheduler import Scheduler
-from swarmkit.store import LeadershipLostError, ProposalError, ProposalTooLargeError, Store, Tx, Watch
+from swarmkit.store import LeadershipLostError, ProposalError, ProposalTooLargeError, Store, Tx
 from tests.fakes.loop import VirtualClock
 from tests.fakes.proposer import FakeProposer
 from tests.unit.manager.scheduler.build import changed, node, task
@@ -258,17 +258,17 @@ async def test_a_scheduler_started_again_knows_what_the_first_one_placed(store: 
         assert {stored(store, "t").node_id, stored(store, "u").node_id} == {"a", "b"}
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_long_pass_lets_the_event_loop_go_on(store: Store) -> None:
     await create(store, *(node(f"n{number}") for number in range(200)), SERVICE)
     await create(store, *(task(f"t{number:05}") for number in range(4000)))
     running = asyncio.create_task(Scheduler(store, SystemClock()).run())
     turns = 0
-    with store.watch(Watch(api.Task)) as watcher:
+    async with asyncio.timeout(60):
         while any(not one.node_id for one in store.view().find(api.Task)):
             turns += 1
             await asyncio.sleep(0)
-        assert len(watcher) > 0
     assert turns > 5
     running.cancel()
     await asyncio.wait([running])
