@@ -16,6 +16,14 @@ NEVER = -(1 << 63)
 
 _NANOS = 1_000_000_000
 
+# Looking up an enum's value by name costs more than the comparisons below, which are made for every event.
+_ASSIGNED = api.TaskState.ASSIGNED
+_RUNNING = api.TaskState.RUNNING
+_COMPLETE = api.TaskState.COMPLETE
+_REMOVE = api.TaskState.REMOVE
+_DOWN = api.NodeStatus.DOWN
+_DRAIN = api.NodeSpec.DRAIN
+
 
 def is_replicated(service: api.Service | None) -> bool:
     """Tell whether the service exists and keeps a number of replicas."""
@@ -44,33 +52,27 @@ def is_job(service: api.Service | None) -> bool:
 
 def wanted(task: api.Task) -> bool:
     """Tell whether a task of a long-running service is to be there (desired state up to RUNNING)."""
-    return task.desired_state <= api.TaskState.RUNNING
+    return task.desired_state <= _RUNNING
 
 
 def wanted_of(service: api.Service, task: api.Task) -> bool:
     """Tell whether the task is to be there: for a job up to COMPLETE, for other services up to RUNNING."""
-    return task.desired_state <= (api.TaskState.COMPLETE if is_job(service) else api.TaskState.RUNNING)
+    return task.desired_state <= (_COMPLETE if is_job(service) else _RUNNING)
 
 
 def ended(task: api.Task) -> bool:
     """Tell whether the task was observed in a terminal state (above RUNNING)."""
-    return task.status.state > api.TaskState.RUNNING
+    return task.status.state > _RUNNING
 
 
 def reapable(task: api.Task) -> bool:
     """Tell whether the record of a task that is to be removed may go: nothing of it runs on a node."""
-    return task.desired_state == api.TaskState.REMOVE and (
-        task.status.state < api.TaskState.ASSIGNED or task.status.state >= api.TaskState.COMPLETE
-    )
+    return task.desired_state == _REMOVE and (task.status.state < _ASSIGNED or task.status.state >= _COMPLETE)
 
 
 def is_invalid_node(node: api.Node | None) -> bool:
     """Tell whether tasks cannot stay on the node: it is gone, DOWN or drained (contract, 1.5)."""
-    return (
-        node is None
-        or node.status.state == api.NodeStatus.DOWN
-        or node.spec.availability == api.NodeSpec.DRAIN
-    )
+    return node is None or node.status.state == _DOWN or node.spec.availability == _DRAIN
 
 
 def nanoseconds(value: Timestamp | Duration) -> int:

@@ -9,10 +9,9 @@ from swarmkit.manager.orchestrator.reaper_plan import (
     ReaperMarks,
     cleanup_at_start,
     history_limit,
-    place_of,
+    keeps_history,
     trim_history,
 )
-from swarmkit.manager.orchestrator.slots import SlotKey
 from swarmkit.manager.tasks import ended, wanted
 from swarmkit.store import (
     Action,
@@ -61,7 +60,7 @@ class TaskReaper:
                 cluster, cleanup = found
                 self._adopt(cluster)
                 if cleanup:
-                    self._marks.cleanup.update(dict.fromkeys(cleanup))
+                    self._marks.clean_up(cleanup)
                     await self._pass()
                 pacer = Pacer(self._clock)
                 while True:
@@ -86,6 +85,7 @@ class TaskReaper:
                 self._marks.updated(item)
         elif isinstance(item, api.Cluster) and item.spec.annotations.name == DEFAULT_CLUSTER_NAME:
             self._adopt(item)
+            self._marks.limit_changed()
         # PARITY: the original's timer also starts for events that leave nothing to do; nobody can tell.
         if self._marks and self._due is None:
             self._due = self._clock.monotonic() + BATCHING_SECONDS
@@ -97,18 +97,15 @@ class TaskReaper:
         self.passes += 1
         pacer = Pacer(self._clock)
         delete = dict.fromkeys(self._marks.take_cleanup())
-        again: list[SlotKey] = []
-        for marked in self._marks.take_slots():
+        for place in self._marks.take_slots():
             reader = self._store.view()
-            service = reader.get(api.Service, marked.service_id)
-            place = place_of(service, marked) if service is not None else None
-            if service is not None and place is not None:
+            service = reader.get(api.Service, place.service_id)
+            if service is not None and keeps_history(service, place):
                 trim = trim_history(tasks_in_slot(reader, place), history_limit(service, self._limit))
                 delete.update(dict.fromkeys(trim.delete))
                 if trim.look_again:
-                    again.append(marked)
+                    self._marks.unsettled(place)
             await pacer.pause()
-        self._marks.keep(again)
         if delete:
             await self._delete(list(delete), pacer)
 

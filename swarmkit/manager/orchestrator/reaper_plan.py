@@ -20,55 +20,67 @@ def cleanup_due(task: api.Task) -> bool:
 class ReaperMarks:
     """What the next pass has to look at: slots that got a new task, and records that are to go.
 
-    Bounded by the number of slots and tasks; above ``MARKS_LIMIT`` a pass is due.
+    A slot that a pass could not settle, because several of its tasks still run, waits until one of them
+    changes. Bounded by the number of slots and tasks; above ``MARKS_LIMIT`` a pass is due.
     """
 
     def __init__(self) -> None:
-        self.slots: dict[SlotKey, None] = {}
-        self.cleanup: dict[str, None] = {}
-        self._kept = 0
+        self._slots: dict[SlotKey, None] = {}
+        self._cleanup: dict[str, None] = {}
+        self._unsettled: set[SlotKey] = set()
 
     def __len__(self) -> int:
-        return len(self.slots) + len(self.cleanup)
+        return len(self._slots) + len(self._cleanup)
 
     def created(self, task: api.Task) -> None:
         """Note a new task."""
         if task.service_id:
-            self.slots[SlotKey(task.service_id, task.slot, task.node_id)] = None
+            self._slots[_place_of_task(task)] = None
 
     def updated(self, task: api.Task) -> None:
-        """Note a changed task."""
+        """Note a task that ended or is no longer wanted."""
         if cleanup_due(task):
-            self.cleanup[task.id] = None
+            self._cleanup[task.id] = None
+        if self._unsettled and (place := _place_of_task(task)) in self._unsettled:
+            self._unsettled.discard(place)
+            self._slots[place] = None
+
+    def limit_changed(self) -> None:
+        """Note that another number of tasks is kept: what was not settled may be now."""
+        self._slots.update(dict.fromkeys(self._unsettled))
+        self._unsettled.clear()
+
+    def clean_up(self, task_ids: Iterable[str]) -> None:
+        """Note records that are to go."""
+        self._cleanup.update(dict.fromkeys(task_ids))
 
     def overfull(self) -> bool:
-        """Tell whether a pass is due now: so many marks have come since the last one."""
-        return len(self) - self._kept > MARKS_LIMIT
+        """Tell whether a pass is due now."""
+        return len(self) > MARKS_LIMIT
 
     def take_cleanup(self) -> list[str]:
         """Return the records that are to go, once."""
-        cleanup, self.cleanup = self.cleanup, {}
+        cleanup, self._cleanup = self._cleanup, {}
         return list(cleanup)
 
     def take_slots(self) -> list[SlotKey]:
         """Return the slots to look at, once."""
-        slots, self.slots = self.slots, {}
-        self._kept = 0
+        slots, self._slots = self._slots, {}
         return list(slots)
 
-    def keep(self, slots: Sequence[SlotKey]) -> None:
-        """Put back slots that a pass could not settle; by themselves they do not make another one due."""
-        self._kept = len(slots)
-        self.slots.update(dict.fromkeys(slots))
+    def unsettled(self, slot: SlotKey) -> None:
+        """Put back a slot in which several tasks still run."""
+        self._unsettled.add(slot)
 
 
-def place_of(service: api.Service, marked: SlotKey) -> SlotKey | None:
-    """Return the slot whose history a mark stands for; None for jobs, whose history is kept."""
-    if is_replicated(service):
-        return SlotKey(marked.service_id, marked.slot)
-    if is_global(service) and marked.node_id:
-        return SlotKey(marked.service_id, 0, marked.node_id)
-    return None
+def _place_of_task(task: api.Task) -> SlotKey:
+    # Tasks with a number are told apart by it wherever they run, the others by their node.
+    return SlotKey(task.service_id, task.slot, "" if task.slot else task.node_id)
+
+
+def keeps_history(service: api.Service, place: SlotKey) -> bool:
+    """Tell whether ``place`` is a slot whose history is trimmed; that of jobs is not."""
+    return is_replicated(service) or (is_global(service) and bool(place.node_id))
 
 
 def history_limit(service: api.Service, cluster_limit: int) -> int:

@@ -8,7 +8,7 @@ from swarmkit.manager.orchestrator.reaper_plan import (
     Trim,
     cleanup_due,
     history_limit,
-    place_of,
+    keeps_history,
     trim_history,
 )
 from swarmkit.manager.orchestrator.slots import SlotKey
@@ -65,14 +65,15 @@ def test_a_service_that_limits_restarts_keeps_one_task_more(cluster_limit: int) 
     assert history_limit(SERVICE, cluster_limit) == cluster_limit
 
 
-def test_history_is_kept_by_slot_or_by_node_and_of_jobs_altogether() -> None:
-    mark = SlotKey("svc", 3, "n1")
-    assert place_of(SERVICE, mark) == SlotKey("svc", 3)
-    assert place_of(make_service(), mark) == SlotKey("svc", 0, "n1")
+def test_history_is_trimmed_by_slot_or_by_node_and_of_jobs_not_at_all() -> None:
+    assert keeps_history(SERVICE, SlotKey("svc", 3))
+    assert keeps_history(make_service(), SlotKey("svc", 0, "n1"))
+    assert not keeps_history(make_service(), SlotKey("svc", 0))
     for mode in ("replicated_job", "global_job"):
         job = make_service()
         getattr(job.spec, mode).SetInParent()
-        assert place_of(job, mark) is None
+        assert not keeps_history(job, SlotKey("svc", 3))
+        assert not keeps_history(job, SlotKey("svc", 0, "n1"))
 
 
 @pytest.mark.parametrize("state", list(State.values()))
@@ -100,14 +101,23 @@ def test_more_than_a_thousand_marks_make_a_pass_due() -> None:
     assert len(marks) == 0
 
 
-def test_marks_that_a_pass_leaves_do_not_make_the_next_one_due() -> None:
+def test_a_slot_that_is_not_settled_waits_until_one_of_its_tasks_or_the_limit_changes() -> None:
     marks = ReaperMarks()
-    marks.keep([SlotKey("svc", number) for number in range(2000)])
-    assert len(marks) == 2000
-    assert not marks.overfull()
-    for number in range(1001):
-        marks.updated(task(f"t{number}", desired=State.REMOVE))
-    assert marks.overfull()
+    marks.unsettled(SlotKey("svc", 1))
+    assert len(marks) == 0
+    elsewhere = make_task(SERVICE, "t", slot=2, node="n1", state=State.FAILED)
+    marks.updated(elsewhere)
+    assert len(marks) == 0
+    marks.updated(make_task(SERVICE, "t", slot=1, node="n1", state=State.FAILED))
+    assert marks.take_slots() == [SlotKey("svc", 1)]
+    marks.unsettled(SlotKey("svc", 0, "n1"))
+    marks.updated(make_task(make_service(), "t", node="n2", state=State.FAILED))
+    assert len(marks) == 0
+    marks.updated(make_task(make_service(), "t", node="n1", state=State.FAILED))
+    assert marks.take_slots() == [SlotKey("svc", 0, "n1")]
+    marks.unsettled(SlotKey("svc", 1))
+    marks.limit_changed()
+    assert marks.take_slots() == [SlotKey("svc", 1)]
 
 
 def test_a_task_of_no_service_marks_no_slot() -> None:
