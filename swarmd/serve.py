@@ -1,6 +1,7 @@
 """Running a node as a process: until a signal, or until it cannot go on."""
 
 import asyncio
+import gc
 import random
 
 from swarmkit.agent.agent import AgentError
@@ -32,6 +33,11 @@ EXPECTED = (
 )
 
 
+#: Young objects before the cycle collector looks at them. Tables hold millions of long-lived messages; with the
+#: interpreter's default of 700 half of a busy manager's time goes into looking at them again and again.
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
 async def run_node(config: NodeConfig, stop: asyncio.Event, stop_seconds: float) -> int:
     """Run a node until ``stop`` is set or it fails; returns the process's exit code.
 
@@ -40,6 +46,7 @@ async def run_node(config: NodeConfig, stop: asyncio.Event, stop_seconds: float)
         stop: set by signals.
         stop_seconds: longest time for a clean end.
     """
+    gc.set_threshold(*GC_THRESHOLDS)
     failures: list[BaseException] = []
 
     def fatal(error: BaseException) -> None:
