@@ -33,7 +33,7 @@ EXPECTED = (
 )
 
 
-#: Young objects before the cycle collector looks at them. Tables hold millions of long-lived messages; with the
+#: Young objects before the cycle collector looks at them. Tables hold many long-lived messages; with the
 #: interpreter's default of 700 half of a busy manager's time goes into looking at them again and again.
 GC_THRESHOLDS = (50_000, 20, 100)
 
