@@ -100,6 +100,7 @@ class CaConnector(Protocol):
         """Return a new connection.
 
         Raises:
+            CallUnavailableError: the manager chosen does not answer; another one may.
             EnrollmentError: no manager is known (any more).
         """
         ...
@@ -281,9 +282,14 @@ class Enroller:
     # One request
 
     async def _obtain(self, how: Connect, request: api.IssueNodeCertificateRequest, pause: float) -> _Answer:
+        """Ask up to five times, with one fresh key: a manager knows a repeated request by its bytes."""
+        pair = new_request()
+        asked = api.IssueNodeCertificateRequest()
+        asked.CopyFrom(request)
+        asked.csr = pair.csr_pem
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(how, request)
+                return await self._attempt(how, asked, pair.key_pem)
             except CallRefusedError:
                 raise
             except CallError as error:
@@ -294,29 +300,29 @@ class Enroller:
             await self._clock.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, how: Connect, request: api.IssueNodeCertificateRequest) -> _Answer:
-        """Ask once, with a fresh key, and wait for the answer."""
-        pair = new_request()
-        asked = api.IssueNodeCertificateRequest()
-        asked.CopyFrom(request)
-        asked.csr = pair.csr_pem
+    async def _attempt(
+        self, how: Connect, request: api.IssueNodeCertificateRequest, key_pem: bytes
+    ) -> _Answer:
+        """Ask once and wait for the answer."""
         client = await self._connector.connect(how)
         try:
-            response = await client.issue_node_certificate(asked)
+            response = await client.issue_node_certificate(request)
         except BaseException:
             await client.close(False)
             raise
         if response.node_membership == api.NodeSpec.PENDING:
             self._on_pending(response.node_id)
-        certificate = await self._wait(client, how, response.node_id, pair.csr_pem)
-        return _Answer(response.node_id, certificate, pair.key_pem)
+        certificate = await self._wait(client, how, response.node_id, request.csr)
+        return _Answer(response.node_id, certificate, key_pem)
 
-    async def _wait(self, client: CaClient, how: Connect, node_id: str, csr: bytes) -> bytes:
+    async def _wait(self, client: CaClient | None, how: Connect, node_id: str, csr: bytes) -> bytes:
         """Wait for the node's certificate, on another manager when the connection breaks."""
         failures = 0
         while True:
             success = False
             try:
+                if client is None:
+                    client = await self._connector.connect(replace(how, remote_only=True))
                 certificate = await self._poll(client, node_id, csr)
                 success = True
                 return certificate
@@ -326,9 +332,10 @@ class Enroller:
                 failures += 1
                 log.warning("lost the manager that issues the certificate", node_id=node_id, error=str(error))
             finally:
-                await client.close(success)
+                if client is not None:
+                    await client.close(success)
+                    client = None
             await self._clock.sleep(STATUS_POLLING.pause(failures, self._rng))
-            client = await self._connector.connect(replace(how, remote_only=True))
 
     async def _poll(self, client: CaClient, node_id: str, csr: bytes) -> bytes:
         """Poll until the node has its certificate; the manager holds each call while there is none.
