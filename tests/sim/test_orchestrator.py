@@ -12,8 +12,9 @@ from swarmkit.manager.orchestrator import (
     TaskReaper,
 )
 from swarmkit.manager.tasks import is_invalid_node, wanted
-from swarmkit.store import Action, Watch
-from tests.unit.manager.orchestrator.support import State, Swarm, Worker, make_node, make_service
+from swarmkit.store import Action, Tx, Watch
+from tests.fakes.proposer import FakeProposer
+from tests.unit.manager.orchestrator.support import Loop, State, Swarm, Worker, make_node, make_service
 
 NODES = ["n1", "n2", "n3", "n4"]
 
@@ -24,7 +25,6 @@ class Observer:
     def __init__(self, swarm: Swarm) -> None:
         self.swarm = swarm
         self.seen: set[str] = set()
-        self.deaths = 0
 
     async def run(self) -> None:
         with self.swarm.store.watch(Watch(api.Task)) as watcher:
@@ -33,6 +33,7 @@ class Observer:
                     task, old = event.object, event.old
                     assert isinstance(task, api.Task)
                     assert task.status.state != State.REMOVE
+                    assert task.desired_state != State.NEW
                     if State.ASSIGNED <= task.status.state <= State.RUNNING:
                         assert task.node_id
                     if event.action is Action.CREATE:
@@ -80,7 +81,12 @@ class Disturber:
     async def forget(self) -> None:
         task = self._task()
         if task is not None and task.slot:
-            await self.swarm.delete(api.Task, task.id)
+            await self.swarm.store.update(lambda tx: self._delete(tx, task.id))
+
+    @staticmethod
+    def _delete(tx: Tx, task_id: str) -> None:
+        if tx.get(api.Task, task_id) is not None:
+            tx.delete(api.Task, task_id)
 
     async def scale(self) -> None:
         replicas = self.rng.randrange(0, 9)
@@ -126,15 +132,43 @@ class Disturber:
             await self.swarm.edit(api.Node, id, _restore)
 
 
+class Log:
+    """Commits what is proposed a little later, some at a time: transactions overlap as they do with raft."""
+
+    def __init__(self, swarm: Swarm, rng: random.Random) -> None:
+        self.proposer = FakeProposer(swarm.store, automatic=False)
+        self.swarm = swarm
+        self.rng = rng
+        swarm.store.attach(self.proposer)
+
+    async def run(self) -> None:
+        while True:
+            await self.swarm.clock.sleep(self.rng.choice([0.001, 0.001, 0.01, 0.05]))
+            if self.proposer.waiting:
+                self.proposer.commit(self.rng.randint(1, self.proposer.waiting))
+
+
 def _restore(node: api.Node) -> None:
     node.status.state = api.NodeStatus.READY
     node.spec.availability = api.NodeSpec.ACTIVE
 
 
-@pytest.mark.parametrize("seed", range(40))
-async def test_services_settle_on_the_wanted_tasks_once_disturbances_stop(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("replicated", [False, True])
+async def test_services_settle_on_the_wanted_tasks_once_disturbances_stop(
+    seed: int, replicated: bool
+) -> None:
     rng = random.Random(seed)
     swarm = Swarm()
+    if not replicated:
+        await _disturb(swarm, rng, None)
+        return
+    log = Log(swarm, rng)
+    async with swarm.running(log.run):
+        await _disturb(swarm, rng, log)
+
+
+async def _disturb(swarm: Swarm, rng: random.Random, log: Log | None) -> None:
     cluster = api.Cluster(id="cluster")
     cluster.spec.annotations.name = "default"
     cluster.spec.orchestration.task_history_retention_limit = 2
@@ -146,22 +180,24 @@ async def test_services_settle_on_the_wanted_tasks_once_disturbances_stop(seed: 
     observer = Observer(swarm)
     disturber = Disturber(swarm, rng)
 
-    def leader() -> list[object]:
+    def leader() -> list[Loop]:
         return [
-            ReplicatedOrchestrator(swarm.store, swarm.clock, swarm.new_id),
-            GlobalOrchestrator(swarm.store, swarm.clock, swarm.new_id),
-            ConstraintEnforcer(swarm.store, swarm.clock),
-            TaskReaper(swarm.store, swarm.clock),
+            ReplicatedOrchestrator(swarm.store, swarm.clock, swarm.new_id).run,
+            GlobalOrchestrator(swarm.store, swarm.clock, swarm.new_id).run,
+            ConstraintEnforcer(swarm.store, swarm.clock).run,
+            TaskReaper(swarm.store, swarm.clock).run,
         ]
 
     async with swarm.running(observer.run, worker.run):
         for _ in range(4):  # leaders come and go
-            async with swarm.running(*(loop.run for loop in leader())):  # type: ignore[attr-defined]
+            async with swarm.running(*leader()):
                 for _ in range(rng.randrange(15)):
                     await disturber.step()
                     await swarm.settle(rng.choice([0.0, 0.0, 0.001, 0.3, 2.0]))
+            while log is not None and log.proposer.waiting:
+                await swarm.settle()  # a new leader begins when all of its log is applied
         worker.outcome = lambda task: State.RUNNING
-        async with swarm.running(*(loop.run for loop in leader())):  # type: ignore[attr-defined]
+        async with swarm.running(*leader()):
             await disturber.back()
             await swarm.settle(300)
             _assert_settled(swarm)

@@ -124,14 +124,19 @@ class Swarm:
         await self.store.update(lambda tx: tx.delete(kind, id))
 
     async def observe(self, task_id: str, state: api.TaskState.ValueType) -> None:
-        """Report a state as a worker would, applied by a manager now."""
-        now = self.clock.now()
+        """Report a state as a worker would, applied now; ignored if the task is gone or further."""
 
-        def change(task: api.Task) -> None:
-            task.status.state = state
-            task.status.applied_at.FromDatetime(now)
+        def write(tx: Tx) -> None:
+            task = tx.get(api.Task, task_id)
+            if task is None or task.status.state > state:
+                return
+            copy = api.Task()
+            copy.CopyFrom(task)
+            copy.status.state = state
+            copy.status.applied_at.FromDatetime(self.clock.now())
+            tx.update(copy)
 
-        await self.edit(api.Task, task_id, change)
+        await self.store.update(write)
 
     async def roll_out(self, service_id: str, change: Callable[[api.Service], object]) -> None:
         """Change a service's spec as the API does: keep the previous one, new version, status cleared."""
@@ -240,25 +245,25 @@ class Worker:
         return ""
 
     async def _step(self, task_id: str) -> None:
-        task = self.swarm.store.view().get(api.Task, task_id)
-        if task is None or ended(task):
-            return
-        state = self._next(task)
-        if state is None or state <= task.status.state:
+        await self.swarm.store.update(lambda tx: self._write(tx, task_id))
+        running = self.swarm.store.view().count(api.Task, by.task_state(State.RUNNING))
+        self.running_at_once = max(self.running_at_once, running)
+        await asyncio.sleep(0)
+
+    def _write(self, tx: Tx, task_id: str) -> None:
+        task = tx.get(api.Task, task_id)
+        state = self._next(task) if task is not None and not ended(task) else None
+        if task is None or state is None or state <= task.status.state:
             return
         node_id = task.node_id or self._pick_node()
         if self.nodes and not node_id:
             return
-
-        def change(copy: api.Task) -> None:
-            copy.node_id = node_id
-            copy.status.state = state
-            copy.status.applied_at.FromDatetime(self.swarm.clock.now())
-
-        await self.swarm.edit(api.Task, task_id, change)
-        running = self.swarm.store.view().count(api.Task, by.task_state(State.RUNNING))
-        self.running_at_once = max(self.running_at_once, running)
-        await asyncio.sleep(0)
+        copy = api.Task()
+        copy.CopyFrom(task)
+        copy.node_id = node_id
+        copy.status.state = state
+        copy.status.applied_at.FromDatetime(self.swarm.clock.now())
+        tx.update(copy)
 
     def _next(self, task: api.Task) -> api.TaskState.ValueType | None:
         if task.desired_state >= State.SHUTDOWN:
