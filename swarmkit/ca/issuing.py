@@ -185,8 +185,11 @@ class CertificateAuthority:
                 raise InvalidRequestError(f"there is no availability {request.availability}")
             admission = await self._admit(cluster, requester, request)
             node = await self._store.update(lambda tx: self._join(tx, admission, request))
-            membership = api.NodeSpec.Membership.Name(node.spec.membership)
-            log.info("node joins", node_id=node.id, role=role_name(node.role), membership=membership)
+            if self._store.view().get(api.Node, node.id) is None:
+                # A repeated request whose first one is still in flight: no answer before that is committed.
+                await self._change_of(node.id)
+                if not self._running:
+                    raise CaStoppedError
         return api.IssueNodeCertificateResponse(node_id=node.id, node_membership=node.spec.membership)
 
     async def _admit(
@@ -319,6 +322,9 @@ class CertificateAuthority:
             else:
                 retry = True
         self._wake(node.id for node in nodes)
+        for event in commit.events:
+            if event.action is Action.CREATE and isinstance(event.object, api.Node):
+                _log_join(event.object)
         unsigned = [node.id for node in nodes if needs_signature(node)]
         if retry:
             unsigned += sorted(self._unsigned)
@@ -387,6 +393,14 @@ class CertificateAuthority:
             log.info("certificate issued", node_id=node.id, role=subject.role)
             signed.status.CopyFrom(_State(state=_State.ISSUED))
         return signed
+
+
+def _log_join(node: api.Node) -> None:
+    role = "manager" if node.role == api.NodeRole.MANAGER else "worker"
+    if node.spec.membership == api.NodeSpec.PENDING:
+        log.info("node waits until an operator accepts it", node_id=node.id, role=role)
+    else:
+        log.info("node joins", node_id=node.id, role=role)
 
 
 def _renew(tx: Tx, node_id: str, csr: bytes) -> api.Node:

@@ -66,7 +66,7 @@ def test_a_short_key_counts_as_padded_with_zeros() -> None:
     ],
 )
 def test_what_the_key_does_not_open_is_an_invalid_key(sealed: bytes, key: bytes) -> None:
-    with pytest.raises(InvalidKeyError, match="^invalid key$"):
+    with pytest.raises(InvalidKeyError, match=r"^invalid key$"):
         unseal(sealed, key)
 
 

@@ -67,7 +67,7 @@ def test_a_locked_key_opens_with_its_key_and_version_alone(tmp_path: Path) -> No
     written(tmp_path, LOCK)
     assert block_of(tmp_path).label == "ENCRYPTED PRIVATE KEY"
     for unlock_key in (b"", OTHER):
-        with pytest.raises(NodeLockedError, match="^node is locked, and needs a valid unlock key$"):
+        with pytest.raises(NodeLockedError, match=r"^node is locked, and needs a valid unlock key$"):
             KeyFile(tmp_path, unlock_key).read()
     file = KeyFile(tmp_path, UNLOCK)
     assert file.read() is not None
@@ -164,7 +164,7 @@ def test_a_write_that_fails_changes_nothing_and_says_where(tmp_path: Path) -> No
     moved = tmp_path / "gone"
     folder.rename(moved)
     credentials = manager()
-    with pytest.raises(StateDirError, match="cannot write .*swarm-node.crt: No such file"):
+    with pytest.raises(StateDirError, match=r"cannot write .*swarm-node.crt: No such file"):
         file.write(credentials.cert_pem, credentials.key_pem, Kek(OTHER, 4))
     moved.rename(folder)
     assert (folder / "swarm-node.key").read_bytes() == before
@@ -197,7 +197,7 @@ def test_a_pending_data_key_without_a_current_one_is_an_error(tmp_path: Path) ->
 def test_a_damaged_key_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     written(tmp_path)
     (tmp_path / "swarm-node.key").write_bytes(content)
-    with pytest.raises(StateDirError, match="swarm-node.key"):
+    with pytest.raises(StateDirError, match=r"swarm-node\.key"):
         KeyFile(tmp_path).read()
 
 
