@@ -22,14 +22,17 @@ log = get_logger(__name__)
 
 
 class ConstraintEnforcer:
-    """Looks at every node when it changes. ``run`` is called once, when this manager has begun to lead."""
+    """Looks at every node when it changes. ``run`` is called when this manager has become the leader."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     async def run(self) -> None:
-        """Work until cancelled; ends by itself when this manager no longer leads or the store closes."""
+        """Work until cancelled; ends by itself when this manager no longer leads or the store closes.
+
+        May be called again after it ended.
+        """
         nodes, watcher = self._store.view_and_watch(
             lambda reader: [node.id for node in reader.find(api.Node)],
             Watch(api.Node, {Action.UPDATE}),

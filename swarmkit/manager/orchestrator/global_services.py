@@ -1,21 +1,18 @@
 """The orchestrator of global services (contract/orchestration.md, 3 and 7)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from swarmkit.api import messages as api
-from swarmkit.clock import Clock
-from swarmkit.identity import new_id as random_id
 from swarmkit.manager import constraint
 from swarmkit.manager.constraint import Constraint
 from swarmkit.manager.orchestrator.global_plan import change_of_place, plan_global
 from swarmkit.manager.orchestrator.loop import Orchestrator, shut_down
 from swarmkit.manager.orchestrator.pacing import Pacer
 from swarmkit.manager.orchestrator.reads import node_of, tasks_in_slot
-from swarmkit.manager.orchestrator.restart import STOP_WAIT_SECONDS
 from swarmkit.manager.orchestrator.slots import SlotKey
 from swarmkit.manager.orchestrator.startup import Repair, repair_of_global
 from swarmkit.manager.tasks import ended, is_global, is_invalid_node, new_task, wanted
-from swarmkit.store import Action, Store, Tx, Watch, by
+from swarmkit.store import Action, Tx, Watch, by
 
 
 class GlobalOrchestrator(Orchestrator):
@@ -23,14 +20,8 @@ class GlobalOrchestrator(Orchestrator):
 
     name = "global orchestrator"
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        new_id: Callable[[], str] = random_id,
-        stop_wait_seconds: float = STOP_WAIT_SECONDS,
-    ) -> None:
-        super().__init__(store, clock, new_id, stop_wait_seconds)
+    def _reset(self) -> None:
+        super()._reset()
         self._constraints: dict[str, list[Constraint]] = {}
 
     def _takes(self, service: api.Service | None) -> bool:

@@ -56,7 +56,7 @@ class _Found(NamedTuple):
 
 
 class Orchestrator(ABC):
-    """The loop of one kind of service; ``run`` is called once, when this manager has become the leader.
+    """The loop of one kind of service; ``run`` is called when this manager has become the leader.
 
     Events only put ids into queues; the work is done between events, on what the store holds then. So a burst
     of events about one object is one piece of work, and each queue is bounded by the number of objects.
@@ -76,8 +76,13 @@ class Orchestrator(ABC):
         self._store = store
         self._clock = clock
         self._new_id = new_id
-        self._restarts = RestartSupervisor(store, clock, new_id, stop_wait_seconds)
-        self._updates = UpdateSupervisor(store, clock, self._restarts, new_id)
+        self._stop_wait_seconds = stop_wait_seconds
+        self._reset()
+
+    def _reset(self) -> None:
+        """Begin with nothing: what an earlier run knew may be out of date."""
+        self._restarts = RestartSupervisor(self._store, self._clock, self._new_id, self._stop_wait_seconds)
+        self._updates = UpdateSupervisor(self._store, self._clock, self._restarts, self._new_id)
         self._cluster: api.Cluster | None = None
         self._restart_queue: dict[str, None] = {}
         self._deleted_services: dict[str, None] = {}
@@ -87,8 +92,10 @@ class Orchestrator(ABC):
     async def run(self) -> None:
         """Work until cancelled; ends by itself when this manager no longer leads or the store closes.
 
-        Updaters end first, then pending releases: their tasks stay in READY for the next leader.
+        May be called again after it ended. Updaters end first, then pending releases: their tasks stay in
+        READY for the next leader.
         """
+        self._reset()
         found, watcher = self._store.view_and_watch(_read, *self._watches(), *_COMMON_WATCHES)
         with watcher, self._restarts.watch() as ends:
             try:

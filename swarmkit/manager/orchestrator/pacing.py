@@ -5,30 +5,15 @@ from typing import Any, TypeVar
 
 from swarmkit.aio import cancel_and_wait
 from swarmkit.clock import Clock
+from swarmkit.manager import pacing
 from swarmkit.manager.orchestrator.steps import Steps
 from swarmkit.store import Commit, StoppedError, Watcher
-
-#: Longest stretch of work between two pauses, in seconds: half of what the loop allows anyone.
-STRETCH_SECONDS = 0.01
 
 T = TypeVar("T")
 
 
-class Pacer:
-    """Gives way to the event loop when a pass has run for ``STRETCH_SECONDS`` since its last pause.
-
-    One per pass: between two awaits of the caller, time spent elsewhere counts as a pause.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._since = clock.monotonic()
-
-    async def pause(self) -> None:
-        """Yield once if the stretch is used up; call after each item."""
-        if self._clock.monotonic() - self._since >= STRETCH_SECONDS:
-            await self._clock.sleep(0)
-            self._since = self._clock.monotonic()
+class Pacer(pacing.Pacer):
+    """A pacer that also runs computations of type ``Steps``. One per pass."""
 
     async def drive(self, steps: Steps[T]) -> T:
         """Run a computation to its end, pausing between its pieces where due, and return its result."""

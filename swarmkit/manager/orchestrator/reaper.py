@@ -33,7 +33,7 @@ BATCHING_SECONDS = 0.25
 
 
 class TaskReaper:
-    """Deletes task records in passes. ``run`` is called once, when this manager has become the leader.
+    """Deletes task records in passes. ``run`` is called when this manager has become the leader.
 
     Attributes:
         passes: how many passes were made.
@@ -42,13 +42,20 @@ class TaskReaper:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self.passes = 0
+        self._reset()
+
+    def _reset(self) -> None:
         self._marks = ReaperMarks()
         self._limit = 0
         self._due: float | None = None
-        self.passes = 0
 
     async def run(self) -> None:
-        """Work until cancelled; ends by itself when this manager no longer leads or the store closes."""
+        """Work until cancelled; ends by itself when this manager no longer leads or the store closes.
+
+        May be called again after it ended.
+        """
+        self._reset()
         found, watcher = self._store.view_and_watch(
             _read,
             Watch(api.Task, {Action.CREATE}),

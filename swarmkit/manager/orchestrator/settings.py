@@ -6,22 +6,9 @@ the monitor period fall back by themselves.
 
 from google.protobuf.duration_pb2 import Duration
 
+from swarmkit.api import defaults
 from swarmkit.api import messages as api
 from swarmkit.manager.tasks import nanoseconds
-
-RESTART_DELAY_SECONDS = 5.0
-MONITOR_SECONDS = 5.0
-
-#: An update for which no options were ever given: all tasks at once (0 lanes mean no limit), stop first,
-#: pause at the first failure.
-DEFAULT_UPDATE = api.UpdateConfig(
-    parallelism=0,
-    delay=Duration(),
-    failure_action=api.UpdateConfig.PAUSE,
-    monitor=Duration(seconds=int(MONITOR_SECONDS)),
-    max_failure_ratio=0.0,
-    order=api.UpdateConfig.STOP_FIRST,
-)
 
 
 def seconds(value: Duration) -> float:
@@ -31,14 +18,15 @@ def seconds(value: Duration) -> float:
 
 def restart_condition(task: api.Task) -> "api.RestartPolicy.RestartCondition.ValueType":
     """Return when the task is to be replaced: ANY without a policy."""
-    return task.spec.restart.condition if task.spec.HasField("restart") else api.RestartPolicy.ANY
+    policy = task.spec.restart if task.spec.HasField("restart") else defaults.default_restart()
+    return policy.condition
 
 
 def restart_delay_seconds(task: api.Task) -> float:
     """Return how long a replacement of the task waits; an invalid duration counts as none given."""
     policy = task.spec.restart
     if not policy.HasField("delay") or nanoseconds(policy.delay) < 0:
-        return RESTART_DELAY_SECONDS
+        return float(defaults.DEFAULT_RESTART_DELAY_SECONDS)
     return seconds(policy.delay)
 
 
@@ -46,10 +34,10 @@ def update_config(service: api.Service) -> api.UpdateConfig:
     """Return how the tasks are to be replaced: as for a rollback while one runs, else as for an update."""
     spec = service.spec
     if service.update_status.state == api.UpdateStatus.ROLLBACK_STARTED:
-        return spec.rollback if spec.HasField("rollback") else DEFAULT_UPDATE
-    return spec.update if spec.HasField("update") else DEFAULT_UPDATE
+        return spec.rollback if spec.HasField("rollback") else defaults.default_update()
+    return spec.update if spec.HasField("update") else defaults.default_update()
 
 
 def monitor_seconds(config: api.UpdateConfig) -> float:
     """Return how long after its start a task's failure counts."""
-    return seconds(config.monitor) if config.HasField("monitor") else MONITOR_SECONDS
+    return seconds(config.monitor) if config.HasField("monitor") else float(defaults.DEFAULT_MONITOR_SECONDS)

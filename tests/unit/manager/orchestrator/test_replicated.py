@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -27,6 +28,10 @@ class Bench(Swarm):
 
     def slots(self) -> list[int]:
         return sorted(task.slot for task in self.wanted())
+
+
+def set_image(image: str, service: api.Service) -> None:
+    service.spec.task.container.image = image
 
 
 def force(service: api.Service) -> None:
@@ -397,3 +402,15 @@ async def test_changes_in_flight_are_not_made_twice() -> None:
             proposer.commit_all()
             await swarm.settle()
         assert swarm.slots() == [1, 2]
+
+
+async def test_an_orchestrator_that_ended_can_be_started_again() -> None:
+    swarm = Bench()
+    await swarm.create(make_node("n1"), make_service(replicas=1))
+    orchestrator = ReplicatedOrchestrator(swarm.store, swarm.clock, swarm.new_id)
+    async with swarm.running(Worker(swarm, ["n1"]).run):
+        for image in ("new", "newest"):
+            async with swarm.running(orchestrator.run):
+                await swarm.roll_out("svc", partial(set_image, image))
+                await swarm.settle(10)
+                assert [task.spec.container.image for task in swarm.wanted()] == [image]

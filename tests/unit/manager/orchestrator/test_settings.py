@@ -2,6 +2,7 @@
 
 import pytest
 
+from swarmkit.api import defaults
 from swarmkit.api import messages as api
 from swarmkit.manager.orchestrator import settings
 from tests.unit.manager.orchestrator.support import make_service
@@ -46,7 +47,7 @@ def test_a_rollback_uses_its_own_options() -> None:
     service.update_status.state = api.UpdateStatus.ROLLBACK_STARTED
     assert settings.update_config(service).parallelism == 2
     service.spec.ClearField("rollback")
-    assert settings.update_config(service) == settings.DEFAULT_UPDATE
+    assert settings.update_config(service) == defaults.default_update()
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(None, 5.0), (0, 0.0), (7, 7.0)])
