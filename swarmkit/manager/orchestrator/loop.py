@@ -12,11 +12,7 @@ from swarmkit.identity import new_id as random_id
 from swarmkit.log import get_logger
 from swarmkit.manager.orchestrator.pacing import Pacer
 from swarmkit.manager.orchestrator.reads import DEFAULT_CLUSTER_NAME, default_cluster
-from swarmkit.manager.orchestrator.restart import (
-    STOP_WAIT_SECONDS,
-    AlreadyShutDownError,
-    RestartSupervisor,
-)
+from swarmkit.manager.orchestrator.restart import STOP_WAIT_SECONDS, RestartSupervisor
 from swarmkit.manager.orchestrator.startup import Repair, check_tasks
 from swarmkit.manager.orchestrator.update import UpdateSupervisor
 from swarmkit.manager.tasks import wanted, with_desired_state
@@ -24,10 +20,10 @@ from swarmkit.store import (
     Action,
     Event,
     LeadershipLostError,
+    ProposalError,
     Reader,
     StoppedError,
     Store,
-    StoreError,
     Tx,
     Watch,
     Watcher,
@@ -102,16 +98,16 @@ class Orchestrator(ABC):
                 async with asyncio.TaskGroup() as group:
                     releases = group.create_task(self._restarts.run(ends), name=f"{self.name}:restarts")
                     try:
-                        await self._loop(found, watcher)
+                        await self._start(found)
+                        del found  # what it refers to would stay in memory for as long as this manager leads
+                        await self._loop(watcher)
                     finally:
                         await self._updates.close()
                         releases.cancel()
             except* (LeadershipLostError, StoppedError):
                 log.debug("orchestrator stopped: this manager no longer leads", orchestrator=self.name)
 
-    async def _loop(self, found: _Found, watcher: Watcher) -> None:
-        await self._start(found)
-        del found
+    async def _loop(self, watcher: Watcher) -> None:
         pacer = Pacer(self._clock)
         while True:
             while (commit := watcher.next_nowait()) is not None:
@@ -273,13 +269,15 @@ class Orchestrator(ABC):
                 for item in items:
                     try:
                         batch.update(lambda tx, item=item: change(tx, item))  # type: ignore[misc]
-                    except (StoreError, AlreadyShutDownError) as error:
-                        log.error("cannot change task", item=item, orchestrator=self.name, error=error)
+                    except ProposalError:
+                        raise
+                    except Exception as error:  # one bad object must not stop the work on all others
+                        log.exception("cannot change task", item=item, orchestrator=self.name, error=error)
                     await pacer.pause()
         except (LeadershipLostError, StoppedError):
             raise
-        except Exception as error:  # the boundary of one piece of work
-            log.exception("changes were not made", orchestrator=self.name, error=error)
+        except ProposalError as error:
+            log.error("changes were not made", orchestrator=self.name, error=error)
 
 
 def _pop(queue: dict[str, None]) -> str:

@@ -17,6 +17,7 @@ from swarmkit.store import (
     Action,
     Event,
     LeadershipLostError,
+    ProposalError,
     Reader,
     StoppedError,
     Store,
@@ -127,8 +128,8 @@ class TaskReaper:
                     await pacer.pause()
         except (LeadershipLostError, StoppedError):
             raise
-        except Exception as error:  # the boundary of one pass: the next one goes on
-            log.exception("cannot delete tasks", count=len(task_ids), error=error)
+        except ProposalError as error:
+            log.error("cannot delete tasks", count=len(task_ids), error=error)
 
 
 def _delete_if_there(tx: Tx, task_id: str) -> None:

@@ -24,7 +24,6 @@ from swarmkit.store import (
     ProposalError,
     StoppedError,
     Store,
-    StoreError,
     Tx,
     Watch,
     Watcher,
@@ -198,8 +197,10 @@ class RestartSupervisor:
                 for task_id in task_ids:
                     try:
                         batch.update(lambda tx, task_id=task_id: change(tx, task_id))  # type: ignore[misc]
-                    except StoreError as error:
-                        log.error("cannot start or restart a task", task_id=task_id, error=error)
+                    except ProposalError:
+                        raise
+                    except Exception as error:  # one bad object must not stop the work on all others
+                        log.exception("cannot start or restart a task", task_id=task_id, error=error)
                     await pacer.pause()
         except (LeadershipLostError, StoppedError):
             raise

@@ -25,6 +25,7 @@ from swarmkit.store import (
     Action,
     Event,
     LeadershipLostError,
+    ProposalError,
     StoppedError,
     Store,
     StoreError,
@@ -175,8 +176,10 @@ class Updater:
             for key in keys:
                 try:
                     task_id = batch.update(lambda tx, key=key: self._begin_slot(tx, key))  # type: ignore[misc]
-                except StoreError as error:
-                    log.error("cannot update slot", service_id=key.service_id, slot=key.slot, error=error)
+                except ProposalError:
+                    raise
+                except Exception as error:  # one bad slot must not stop the update of all others
+                    log.exception("cannot update slot", service_id=key.service_id, slot=key.slot, error=error)
                     task_id = None
                 if task_id is None:
                     self._rollout.slot_done(self._clock.monotonic())
