@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine import Engine, EngineUnavailableError
+from tests.integration.control import Control
 from tests.integration.harness import Swarm, swarm
 
 REQUIRE_DOCKER = "SWARMKIT_REQUIRE_DOCKER"
@@ -47,3 +48,25 @@ def docker_swarm(short_folder: Path, engine: Engine) -> Iterator[Swarm]:
     """A swarm whose tasks are containers."""
     with swarm(short_folder, "docker", engine.url) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[Swarm]:
+    """Three nodes that the tests of a module share, whose tasks are local processes; heartbeats are short."""
+    folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
+    with swarm(folder) as made:
+        made.found()
+        workers = [made.join("node-2"), made.join("node-3")]
+        made.ok("cluster update --heartbeatperiod 1s")
+        for worker in workers:
+            worker.wait_ready()
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def control(trio: Swarm) -> Iterator[Control]:
+    """The control API of the shared swarm; what services a test leaves are removed after it."""
+    control = Control(trio.socket)
+    yield control
+    control.remove_services()
