@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from swarmkit.executors.docker.errors import EngineError, Kind
@@ -16,6 +16,7 @@ class FakeEvents:
 
     def __init__(self) -> None:
         self._watches: set[Watch] = set()
+        self.deaf = False
 
     @contextlib.contextmanager
     def watch(self, name: str) -> Iterator[Watch]:
@@ -30,8 +31,11 @@ class FakeEvents:
     def watched(self) -> int:
         return len(self._watches)
 
+    def wake(self, name: str) -> None:
+        self.wake_all()
+
     def wake_all(self) -> None:
-        for watch in self._watches:
+        for watch in () if self.deaf else self._watches:
             watch.wake()
 
 
@@ -45,8 +49,9 @@ class FakeEngine:
         self.images = {"busybox"}
         self.calls: list[tuple[str, ...]] = []
         self.errors: dict[str, list[EngineError]] = {}
-        self.pull_gate = asyncio.Event()
-        self.pull_gate.set()
+        self.gates: dict[str, asyncio.Event] = {}
+        self.registry_answers = True
+        self.cancelled: list[str] = []
         self.away = False
         self.events = FakeEvents()
 
@@ -56,6 +61,15 @@ class FakeEngine:
             raise EngineError(Kind.UNREACHABLE, f"the Docker engine at {self.url} cannot be reached: refused")
         if self.errors.get(method):
             raise self.errors[method].pop(0)
+
+    def hold(self, method: str) -> asyncio.Event:
+        """Keep calls of a method from ending until the event returned is set."""
+        gate = self.gates[method] = asyncio.Event()
+        return gate
+
+    async def _ending(self, method: str) -> None:
+        if method in self.gates:
+            await self.gates[method].wait()
 
     def count(self, method: str) -> int:
         return sum(call[0] == method for call in self.calls)
@@ -87,6 +101,7 @@ class FakeEngine:
 
     async def create(self, name: str, request: Json) -> None:
         self._called("create", name)
+        await self._ending("create")
         if name in self.containers:
             raise EngineError(Kind.NAME_IN_USE, f'The container name "/{name}" is already in use')
         if request["Image"] not in self.images:
@@ -102,13 +117,24 @@ class FakeEngine:
 
     async def start(self, name: str) -> None:
         self._called("start", name)
+        await self._ending("start")
         self._found(name)["State"].update(Status="running", Pid=42)
         self.events.wake_all()
 
     async def stop(self, name: str, grace_seconds: int) -> None:
         self._called("stop", name, grace_seconds)
+        await self._ending("stop")
         if self._found(name)["State"]["Status"] == "running":
             self.end(name, 143)
+
+    async def kill(self, name: str) -> None:
+        self._called("kill", name)
+        if self._found(name)["State"]["Status"] != "running":
+            raise EngineError(Kind.NOT_RUNNING, f"Container {name} is not running")
+        self.end(name, 137)
+
+    async def make_directory(self, path: str) -> None:
+        self._called("make_directory", path)
 
     async def remove(self, name: str) -> None:
         self._called("remove", name)
@@ -120,6 +146,29 @@ class FakeEngine:
         self._called("has_image", reference)
         return reference in self.images
 
-    async def pull(self, reference: str, registry_auth: str) -> None:
+    async def pull(self, reference: str, registry_auth: str, answered: Callable[[], object]) -> None:
         self._called("pull", reference, registry_auth)
-        await self.pull_gate.wait()
+        if self.registry_answers:
+            answered()
+        try:
+            await self._ending("pull")
+        except asyncio.CancelledError:
+            self.cancelled.append(reference)
+            raise
+
+    async def info(self) -> Json:
+        self._called("info")
+        return {"Name": "host", "Architecture": "x86_64", "OSType": "linux", "NCPU": 2, "MemTotal": 1 << 30}
+
+    async def plugins(self) -> list[Json]:
+        self._called("plugins")
+        return []
+
+    async def containers_labelled(self, label: str) -> list[Json]:
+        self._called("containers", label)
+        key, _, value = label.partition("=")
+        return [
+            {"Id": name, "Labels": found["Config"]["Labels"]}
+            for name, found in self.containers.items()
+            if (found["Config"]["Labels"] or {}).get(key) == value
+        ]

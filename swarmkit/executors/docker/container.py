@@ -6,6 +6,7 @@ Source: contract/executor.md, 2 to 5, 10 and 11.
 import math
 from typing import Any
 
+from swarmkit.agent.exec import ExecutorError
 from swarmkit.api import messages as api
 from swarmkit.api.naming import task_name
 from swarmkit.executors.docker.mounts import engine_mounts
@@ -24,7 +25,7 @@ _ISOLATION = {
 }
 
 
-class UnsupportedTaskError(Exception):
+class UnsupportedTaskError(ExecutorError):
     """A task this executor cannot run; it is rejected with the text."""
 
 
@@ -43,6 +44,10 @@ def check_supported(task: api.Task) -> None:
         raise UnsupportedTaskError("dockerexec: this node cannot give secrets or configs to containers")
     if task.networks:
         raise UnsupportedTaskError("dockerexec: this node cannot attach containers to swarm networks")
+    if spec.privileges.credential_spec.config:
+        raise UnsupportedTaskError("dockerexec: this node cannot take a credential spec from a config")
+    if spec.isolation not in _ISOLATION:
+        raise UnsupportedTaskError(f"dockerexec: this node does not know isolation {spec.isolation}")
 
 
 def labels(task: api.Task) -> dict[str, str]:
@@ -117,8 +122,13 @@ def extra_hosts(entries: list[str]) -> list[str]:
 
 
 def security_options(privileges: api.Privileges) -> list[str]:
-    """Return the engine's security options for SELinux, seccomp, AppArmor and no-new-privileges."""
+    """Return the engine's security options."""
     options = []
+    credentials = privileges.credential_spec
+    if credentials.file:
+        options.append(f"credentialspec=file://{credentials.file}")
+    if credentials.registry:
+        options.append(f"credentialspec=registry://{credentials.registry}")
     selinux = privileges.selinux_context
     if privileges.HasField("selinux_context"):
         if selinux.disable:
@@ -128,7 +138,7 @@ def security_options(privileges: api.Privileges) -> list[str]:
     if privileges.seccomp.mode == api.Privileges.SeccompOpts.UNCONFINED:
         options.append("seccomp=unconfined")
     elif privileges.seccomp.mode == api.Privileges.SeccompOpts.CUSTOM:
-        options.append(f"seccomp={privileges.seccomp.profile.decode()}")
+        options.append(f"seccomp={privileges.seccomp.profile.decode(errors='replace')}")
     if privileges.apparmor.mode == api.Privileges.AppArmorOpts.DISABLED:
         options.append("apparmor=unconfined")
     if privileges.no_new_privileges:

@@ -3,44 +3,52 @@
 Source: contract/executor.md, 11. What blocks is in ``engine.py``; what an answer means is in ``errors.py``.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from swarmkit.agent.exec import AlreadyDoneError, TaskExitError, TemporaryError
+from swarmkit.agent.exec import AlreadyDoneError, ExecutorError, TaskExitError, TemporaryError
+from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.api.naming import task_name
 from swarmkit.clock import Clock
 from swarmkit.executors.docker import container
 from swarmkit.executors.docker.engine import Engine
-from swarmkit.executors.docker.errors import EngineError, Kind
+from swarmkit.executors.docker.errors import AWAY, EngineError, Kind
 from swarmkit.executors.docker.events import EventStream
-from swarmkit.executors.docker.mounts import volumes_to_create
+from swarmkit.executors.docker.mounts import directories_to_make, volumes_to_create
 from swarmkit.executors.docker.pulls import Pulls
 from swarmkit.log import get_logger
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
+#: A watched container is looked at this often, in seconds, though nothing was heard of it: an engine drops
+#: events when it is hurried.
+LOOK_PAUSE = 60.0
+#: Longest pause between looks while the engine is away, in seconds; its event stream's return ends it.
+AWAY_PAUSE = 10.0
+#: An outage shorter than this is not told in a task's status, in seconds (contract/executor.md, 15).
+AWAY_GRACE = 60.0
+#: What was seen so short a time ago is not asked for again, in seconds: a step is followed by its status.
+SAME_LOOK = 0.05
 #: Pause between looks at a container whose removal is under way, and how often we look.
 REMOVAL_PAUSE = 0.2
 REMOVAL_LOOKS = 50
-#: A removal is tried again while the engine is away: nobody else would. Pause in seconds, number of tries.
-REMOVE_PAUSE = 5.0
-REMOVE_TRIES = 60
 #: Grace of a container stopped for being unhealthy, in seconds.
 UNHEALTHY_GRACE_SECONDS = 10
 
 log = get_logger(__name__)
 
 
-class ControllerClosedError(Exception):
+class ControllerClosedError(ExecutorError):
     """The controller was closed; nothing can be asked of it any more."""
 
     def __init__(self) -> None:
         super().__init__("exec: controller closed")
 
 
-class DestroyedError(Exception):
+class DestroyedError(ExecutorError):
     """The container was removed behind our back."""
 
     def __init__(self) -> None:
@@ -60,7 +68,7 @@ async def answered(call: Awaitable[T]) -> T:
     try:
         return await call
     except EngineError as error:
-        if error.kind in (Kind.UNREACHABLE, Kind.TIMED_OUT):
+        if error.kind in AWAY:
             raise TemporaryError(str(error)) from error
         raise
 
@@ -100,6 +108,11 @@ class DockerController:
         self._pulls = pulls
         self._clock = clock
         self._name = task_name(task)
+        self._owner = TaskOwner(f"container {self._name}")
+        self._change: asyncio.Task[EngineError | None] | None = None
+        self._created_here = False
+        self._was_unhealthy = False
+        self._seen: tuple[float, Json] | None = None
         self._closed = False
         self._log = log.bind(task_id=task.id, container=self._name)
 
@@ -112,38 +125,87 @@ class DockerController:
         self._open()
 
     async def prepare(self) -> None:
-        """Create volumes, pull, create the container."""
+        """Create volumes, pull, create the container.
+
+        Raises:
+            AlreadyDoneError: it exists and is this task's.
+            MountError: a mount that cannot be made here.
+            EngineError: the engine refused.
+            TemporaryError: the engine did not answer.
+        """
         self._open()
-        for request in volumes_to_create(list(self._spec.mounts)):
-            await answered(self._engine.create_volume(request))
-        await self._pulls.pull(self._spec.image, self._spec.pull_options.registry_auth)
         version = await answered(self._engine.api_version())
         request = container.create_request(self._task, self._spec, version)
+        mounts = list(self._spec.mounts)
+        for path in directories_to_make(mounts, version):
+            await answered(self._engine.make_directory(path))
+        for volume in volumes_to_create(mounts):
+            await answered(self._engine.create_volume(volume))
+        await answered(
+            self._pulls.pull(self._spec.image, self._spec.pull_options.registry_auth, self._task.id)
+        )
         try:
-            await answered(self._engine.create(self._name, request))
+            await self._alone(lambda: self._engine.create(self._name, request))
         except EngineError as error:
             if error.kind is not Kind.NAME_IN_USE:
                 raise
+            await self._check_existing()
+            raise AlreadyDoneError("already prepared") from error
+        self._created_here = True
+
+    async def _check_existing(self) -> None:
+        try:
             found = await answered(self._engine.inspect(self._name))
-            if found["Config"]["Labels"].get(container.TASK_ID_LABEL) != self._task.id:
-                raise EngineError(
-                    Kind.FATAL, f"a container named {self._name} exists and belongs to somebody else"
-                ) from error
-            raise AlreadyDoneError(str(error)) from error
+        except EngineError as error:
+            if error.kind is not Kind.NO_CONTAINER:
+                raise
+            raise TemporaryError(f"a container named {self._name} is being removed") from error
+        if (found["Config"].get("Labels") or {}).get(container.TASK_ID_LABEL) != self._task.id:
+            raise EngineError(
+                Kind.FATAL, f"a container named {self._name} exists and belongs to somebody else"
+            )
+
+    async def _alone(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Make a call that changes the container, after the one before it, and to its end.
+
+        A cancelled operation cannot take back what the engine was told. So the call goes on, and the next
+        change waits for it: otherwise a container could be started after it was stopped, or created after it
+        was removed, and nobody would know.
+        """
+        if self._change is not None:
+            await asyncio.wait([self._change])
+            self._open()
+        change = self._change = self._owner.spawn(_outcome(call), "change")
+        await asyncio.wait([change])
+        self._open()
+        error = change.result()
+        if error is not None and error.kind in AWAY:
+            raise TemporaryError(str(error)) from error
+        if error is not None:
+            raise error
 
     async def start(self) -> None:
-        """Start the container and wait until it is healthy, if it is checked for health."""
+        """Start the container and wait until it is healthy, if it is checked for health.
+
+        Raises:
+            AlreadyDoneError: it was started before.
+            TaskExitError: it cannot be started, or it ended or became unhealthy before it was healthy.
+            TemporaryError: the engine did not answer.
+        """
         self._open()
-        inspected = await answered(self._engine.inspect(self._name))
-        if inspected["State"]["Status"] == "created":
-            try:
-                await answered(self._engine.start(self._name))
-            except EngineError as error:
-                raise await self._start_error(error) from error
-            if not container.has_health_check(inspected):
+        # A container made a moment ago by this controller need not be asked whether it runs.
+        if not self._created_here:
+            inspected = await answered(self._engine.inspect(self._name))
+            if inspected["State"]["Status"] != "created":
+                if not container.has_health_check(inspected):
+                    raise AlreadyDoneError("already started")
+                await self._until(self._started)
                 return
-        elif not container.has_health_check(inspected):
-            raise AlreadyDoneError("already started")
+        self._created_here = False
+        try:
+            await self._alone(lambda: self._engine.start(self._name))
+        except EngineError as error:
+            raise await self._start_error(error) from error
         await self._until(self._started)
 
     async def _start_error(self, error: EngineError) -> TaskExitError:
@@ -153,85 +215,112 @@ class DockerController:
         return TaskExitError(text, status.exit_code if status else 0, status)
 
     async def _started(self, inspected: Json) -> bool:
-        if inspected["State"]["Status"] in ("exited", "dead"):
-            exit_result(inspected)
+        if not container.has_health_check(inspected):
             return True
-        if container.health(inspected) == "unhealthy":
-            raise await self._stop_unhealthy()
-        return container.health(inspected) in ("healthy", "")
-
-    async def _stop_unhealthy(self) -> UnhealthyError:
-        await answered(self._engine.stop(self._name, UNHEALTHY_GRACE_SECONDS))
-        return UnhealthyError(await answered(self._engine.inspect(self._name)))
+        return await self._ended(inspected) or container.health(inspected) in ("healthy", "")
 
     async def wait(self) -> None:
         """Return when the container ended with exit code 0.
 
         Raises:
-            TaskExitError: it ended otherwise, or is unhealthy.
+            TaskExitError: it ended otherwise, or is unhealthy, or never ran.
             DestroyedError: it was removed.
+            TemporaryError: the engine has not answered for a minute.
         """
         self._open()
         await self._until(self._ended)
 
     async def _ended(self, inspected: Json) -> bool:
-        if inspected["State"]["Status"] in ("exited", "dead"):
+        state = inspected["State"]["Status"]
+        if state in ("exited", "dead"):
+            # An engine calls whatever has ended unhealthy: only what we stopped for it was.
+            if self._was_unhealthy:
+                raise UnhealthyError(inspected)
             exit_result(inspected)
             return True
+        if state == "created":
+            status = container.container_status(inspected)
+            raise TaskExitError("dockerexec: container is not started", status.exit_code, status)
         # Old events may be replayed: only what the container says now counts.
-        if container.health(inspected) == "unhealthy":
-            raise await self._stop_unhealthy()
+        self._was_unhealthy = container.health(inspected) == "unhealthy"
+        if self._was_unhealthy:
+            await self._stop(UNHEALTHY_GRACE_SECONDS)
+            return await self._ended(await answered(self._look()))
         return False
 
     async def _until(self, done: Callable[[Json], Awaitable[bool]]) -> None:
         """Look at the container, now and whenever something happened to it, until ``done`` says so."""
+        lost_at: float | None = None
         with self._events.watch(self._name) as watch:
             while True:
+                self._open()
+                pause = LOOK_PAUSE
                 try:
-                    inspected = await answered(self._engine.inspect(self._name))
+                    if await done(await self._look()):
+                        return
+                    lost_at = None
                 except EngineError as error:
                     if error.kind is Kind.NO_CONTAINER:
                         raise DestroyedError from error
-                    raise
-                if await done(inspected):
-                    return
-                await watch.wait()
+                    if error.kind not in AWAY:
+                        raise
+                    now = self._clock.monotonic()
+                    lost_at = now if lost_at is None else lost_at
+                    if now - lost_at >= AWAY_GRACE:
+                        raise TemporaryError(str(error)) from error
+                    pause = AWAY_PAUSE
+                await watch.wait(pause)
+
+    async def _look(self) -> Json:
+        inspected = await self._engine.inspect(self._name)
+        self._seen = (self._clock.monotonic(), inspected)
+        return inspected
 
     async def shutdown(self) -> None:
         """Stop the container within its grace period; missing or ended is fine."""
         self._open()
-        await self._stop()
+        self._pulls.release(self._task.id)
+        await self._stop(container.grace_seconds(self._spec))
 
-    async def _stop(self) -> None:
+    async def _stop(self, grace_seconds: int) -> None:
+        self._seen = None
         try:
-            await answered(self._engine.stop(self._name, container.grace_seconds(self._spec)))
+            await self._alone(lambda: self._engine.stop(self._name, grace_seconds))
+        except EngineError as error:
+            if error.kind not in (Kind.NO_CONTAINER, Kind.NOT_RUNNING):
+                raise
+
+    async def terminate(self) -> None:
+        """Kill the container, also while it is being stopped; missing or ended is fine."""
+        self._open()
+        self._pulls.release(self._task.id)
+        self._seen = None
+        try:
+            await answered(self._engine.kill(self._name))
         except EngineError as error:
             if error.kind not in (Kind.NO_CONTAINER, Kind.NOT_RUNNING):
                 raise
 
     async def remove(self) -> None:
-        """Stop and remove the container; tried again while the engine is away, since nobody else would."""
-        self._open()
-        for last in [False] * (REMOVE_TRIES - 1) + [True]:
-            try:
-                await self._stop()
-                await self._remove_once()
-                return
-            except TemporaryError as error:
-                if last:
-                    raise
-                self._log.warning("removing a container waits for the engine", error=str(error))
-                await self._clock.sleep(REMOVE_PAUSE)
+        """Stop and remove the container, and the anonymous volumes made with it.
 
-    async def _remove_once(self) -> None:
+        Raises:
+            TemporaryError: the engine did not answer; to be tried again, or the container stays.
+        """
+        self._open()
+        self._pulls.release(self._task.id)
         try:
-            await answered(self._engine.remove(self._name))
+            await self._stop(container.grace_seconds(self._spec))
         except EngineError as error:
-            if error.kind is Kind.NO_CONTAINER:
-                return
-            if error.kind is not Kind.REMOVAL_RUNS:
+            self._log.warning("a container cannot be stopped, removing it by force", error=str(error))
+        self._seen = None
+        try:
+            await self._alone(lambda: self._engine.remove(self._name))
+        except EngineError as error:
+            if error.kind is Kind.REMOVAL_RUNS:
+                await self._until_removed()
+            elif error.kind is not Kind.NO_CONTAINER:
                 raise
-            await self._until_removed()
 
     async def _until_removed(self) -> None:
         for _ in range(REMOVAL_LOOKS):
@@ -245,31 +334,44 @@ class DockerController:
         raise TemporaryError(f"the removal of container {self._name} does not end")
 
     async def close(self) -> None:
-        """Close the controller; the container is left as it is.
+        """Close the controller; the container is left as it is, and who waits for it is told.
 
         Raises:
             ControllerClosedError: it was closed before.
         """
         self._open()
         self._closed = True
+        self._pulls.release(self._task.id)
+        self._events.wake(self._name)
+        await self._owner.close()
 
     async def container_status(self) -> api.ContainerStatus | None:
         """Return id, pid and exit code; None if there is no container or the engine is away."""
-        inspected = await self._inspect_or_none()
+        inspected = await self._last_look()
         return None if inspected is None else container.container_status(inspected)
 
     async def port_status(self) -> api.PortStatus | None:
         """Return the host ports in effect; None if there are none, or the engine is away."""
         if not container.host_ports(self._task)[0]:
             return None
-        inspected = await self._inspect_or_none()
+        inspected = await self._last_look()
         return None if inspected is None else container.port_status(inspected)
 
-    async def _inspect_or_none(self) -> Json | None:
+    async def _last_look(self) -> Json | None:
         self._open()
+        if self._seen is not None and self._clock.monotonic() - self._seen[0] < SAME_LOOK:
+            return self._seen[1]
         try:
-            return await self._engine.inspect(self._name)
+            return await self._look()
         except EngineError as error:
             if error.kind is not Kind.NO_CONTAINER:
                 self._log.debug("container status is not known", error=str(error))
             return None
+
+
+async def _outcome(call: Callable[[], Coroutine[Any, Any, None]]) -> EngineError | None:
+    try:
+        await call()
+    except EngineError as error:
+        return error
+    return None

@@ -22,7 +22,7 @@ def _managed_plugins(plugins: list[Json]) -> set[tuple[str, str]]:
             continue
         name = plugin.get("Name", "")
         reference = name if ":" in name else f"{name}:latest"
-        for kind in plugin.get("Config", {}).get("Interface", {}).get("Types") or []:
+        for kind in ((plugin.get("Config") or {}).get("Interface") or {}).get("Types") or []:
             text = kind if isinstance(kind, str) else f"{kind.get('Prefix')}.{kind.get('Capability')}"
             prefix, _, capability = text.partition("/")[0].rpartition(".")
             if prefix == "docker":
@@ -33,8 +33,9 @@ def _managed_plugins(plugins: list[Json]) -> set[tuple[str, str]]:
 def plugins(info: Json, managed: list[Json]) -> list[api.PluginDescription]:
     """Return the set of (type, name), sorted; ``Network``/``overlay`` is always there."""
     found = {("Network", "overlay"), *_managed_plugins(managed)}
+    built_in = info.get("Plugins") or {}
     for kind in _INFO_PLUGINS:
-        found |= {(kind, name) for name in info.get("Plugins", {}).get(kind) or []}
+        found |= {(kind, name) for name in built_in.get(kind) or []}
     return [api.PluginDescription(type=kind, name=name) for kind, name in sorted(found)]
 
 

@@ -1,182 +1,283 @@
 """One Docker engine: the only code that blocks on it, in bounded threads; everything else awaits.
 
-Two pools, because stops and pulls last as long as they like: short calls must never wait behind them
-(contract/executor.md, 14). A cancelled call leaves its thread to finish; the engine would carry on anyway.
+Calls run in lanes, so that none waits behind slower ones: what takes a millisecond, what takes a moment,
+and what takes as long as it likes (contract/executor.md, 14). A cancelled call that has begun leaves its
+thread to finish; the engine would carry on anyway.
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
-import json
 import logging
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
-from docker.utils import parse_repository_tag
+import requests
+from docker.constants import DEFAULT_DOCKER_API_VERSION
+from docker.errors import DockerException
+from docker.utils import convert_filters, parse_repository_tag
 
-from swarmkit.executors.docker.errors import EngineError, Kind, classify, one_line, reason
+from swarmkit.executors.docker.errors import AWAY, CALL_ERRORS, EngineError, Kind, classify, one_line
+from swarmkit.executors.docker.streams import JsonStream
+from swarmkit.executors.docker.threads import DaemonPool
 from swarmkit.log import get_logger
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
-#: Short calls at once: an engine starts 4 to 6 containers a second, more threads do not help it.
-SHORT_THREADS = 8
-#: Stops and pulls at once: 50 tasks that ignore SIGTERM hold a thread each for their grace period.
-LONG_THREADS = 64
-#: Longest silence of a short call in seconds.
-SHORT_TIMEOUT = 60
+#: Reads at once: a millisecond each, and they never wait behind the starts of other tasks.
+READ_THREADS = 4
+#: Creates, starts and removals at once: an engine starts 4 to 6 containers a second, more do not help it.
+CHANGE_THREADS = 8
+#: Pulls, and creations of volumes: minutes each with a registry or a driver that does not answer.
+FETCH_THREADS = 16
+#: Stops at once: each task that ignores SIGTERM holds a thread for its grace period.
+STOP_THREADS = 64
+#: Longest silence of a call in seconds; a stop is given its grace period on top.
+CALL_TIMEOUT = 60
 #: Longest silence while a pull streams its progress, in seconds.
-PULL_TIMEOUT = 300.0
+PULL_TIMEOUT = 300
+#: An event stream silent for so long is opened anew, in seconds: its other end may have vanished.
+EVENTS_TIMEOUT = 600
 
 log = get_logger(__name__)
-# One connection too many in the pool is not worth a line.
+# One connection more than the client keeps is not worth a line.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 class Engine:
-    """The engine at one address. Made without contact; the first call connects and negotiates the version."""
+    """The engine at one address. Made without contact; the first call connects and negotiates the version.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: ``unix:///path`` or ``tcp://host:port``.
+        timeout: longest silence of a call, in seconds.
+    """
+
+    def __init__(self, url: str, timeout: int = CALL_TIMEOUT) -> None:
         self.url = url
+        self._timeout = timeout
+        self._reads = DaemonPool(READ_THREADS, "engine-read")
+        self._changes = DaemonPool(CHANGE_THREADS, "engine-change")
+        self._fetches = DaemonPool(FETCH_THREADS, "engine-fetch")
+        self._stops = DaemonPool(STOP_THREADS, "engine-stop")
+        # Guards the client, which any thread may make or replace.
+        self._lock = threading.Lock()
         self._client: docker.APIClient | None = None
-        self._short = concurrent.futures.ThreadPoolExecutor(SHORT_THREADS, "engine-short")
-        self._long = concurrent.futures.ThreadPoolExecutor(LONG_THREADS, "engine-long")
+        self._closed = False
 
     async def close(self) -> None:
         """Give up the threads; calls under way end with the engine's answer or their deadline."""
-        for pool in (self._short, self._long):
-            pool.shutdown(wait=False, cancel_futures=True)
-        client, self._client = self._client, None
+        for lane in (self._reads, self._changes, self._fetches, self._stops):
+            lane.shutdown()
+        with self._lock:
+            self._closed = True
+            client, self._client = self._client, None
         if client is not None:
             client.close()
 
-    async def call(self, function: Callable[[docker.APIClient], T]) -> T:
-        """Run a short call.
+    async def _run(self, lane: DaemonPool, function: Callable[[docker.APIClient], T]) -> T:
+        return await self._in_thread(lane, lambda: self._guarded(function))
 
-        Raises:
-            EngineError: the engine refused, or did not answer; ``kind`` says which.
-        """
-        return await self._run(self._short, function)
+    async def _in_thread(self, lane: DaemonPool, function: Callable[[], T]) -> T:
+        if self._closed:
+            raise self._left()
+        return await asyncio.get_running_loop().run_in_executor(lane, function)
 
-    async def call_long(self, function: Callable[[docker.APIClient], T]) -> T:
-        """Run a call that may take minutes: a stop, a pull. Raises as ``call``."""
-        return await self._run(self._long, function)
-
-    async def _run(
-        self, pool: concurrent.futures.ThreadPoolExecutor, function: Callable[[docker.APIClient], T]
-    ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, function)
+    def _left(self) -> EngineError:
+        return EngineError(Kind.UNREACHABLE, f"the Docker engine at {self.url} has been left")
 
     def _guarded(self, function: Callable[[docker.APIClient], T]) -> T:
         try:
             return function(self._connected())
-        except Exception as error:
-            found = classify(error)
-            if found.kind is Kind.UNREACHABLE:
-                raise EngineError(found.kind, self.unreachable(error)) from error
-            raise found from error
-
-    def unreachable(self, error: BaseException) -> str:
-        """Return the sentence for an engine that cannot be reached."""
-        return one_line(f"the Docker engine at {self.url} cannot be reached: {reason(error)}")
+        except CALL_ERRORS as error:
+            raise classify(error, self.url) from error
 
     def _connected(self) -> docker.APIClient:
-        # Two threads may both make a client at first contact; one of them is simply dropped.
-        if self._client is None:
-            self._client = self.new_client()
-        return self._client
+        client = self._client
+        # Outside of the lock: an engine may take its time to say its version.
+        return self._install(self._new_client(), replace=False) if client is None else client
 
-    def new_client(self) -> docker.APIClient:
-        """Return a client of its own, its API version negotiated. Blocks; raises what the SDK raises."""
-        client = docker.APIClient(base_url=self.url, version="auto", timeout=SHORT_TIMEOUT)
+    def _install(self, fresh: docker.APIClient, replace: bool) -> docker.APIClient:
+        """Make a fresh client the one in use, unless there is one and it may stay; return the one in use."""
+        with self._lock:
+            current = self._client
+            if self._closed or (current is not None and not replace):
+                unused: docker.APIClient | None = fresh
+            else:
+                self._client, unused = fresh, current
+            used = self._client
+        if unused is not None:
+            unused.close()
+        if used is None:
+            raise self._left()
+        return used
+
+    def _new_client(self) -> docker.APIClient:
+        """Return a client that speaks the engine's API version. Blocks; raises what the SDK raises."""
+        with contextlib.closing(self._client_for(DEFAULT_DOCKER_API_VERSION)) as probe:
+            version = probe.version(api_version=False).get("ApiVersion")
+        if not version:
+            raise DockerException("what answers there is not a Docker engine")
+        return self._client_for(str(version))
+
+    def _client_for(self, version: str) -> docker.APIClient:
+        # As many connections as threads: the SDK would throw away the rest after each call.
+        connections = READ_THREADS + CHANGE_THREADS
+        client = docker.APIClient(self.url, version, self._timeout, max_pool_size=connections)
+        # Neither proxies nor ~/.netrc have a say in how the engine is reached.
         client.trust_env = False
         return client
 
     async def api_version(self) -> str:
-        """Return the negotiated API version, such as ``1.41``."""
-        return await self.call(lambda client: str(client.api_version))
+        """Return the negotiated API version, such as ``1.41``; asks the engine only at first contact."""
+        if self._client is not None:
+            return str(self._client.api_version)
+        return await self._run(self._reads, lambda client: str(client.api_version))
+
+    async def info(self) -> Json:
+        """Return what the engine tells about itself and its host."""
+        return await self._run(self._reads, lambda client: dict(client.info()))
+
+    async def plugins(self) -> list[Json]:
+        """List the managed plugins."""
+        return await self._run(self._reads, lambda client: list(client.plugins()))  # type: ignore[no-untyped-call]
 
     async def inspect(self, name: str) -> Json:
         """Return the engine's description of a container."""
-        return await self.call(lambda client: dict(client.inspect_container(name)))
-
-    async def create(self, name: str, request: Json) -> None:
-        """Create a container from a raw request."""
-        await self.call(lambda client: client.create_container_from_config(request, name))  # type: ignore[no-untyped-call]
-
-    async def create_volume(self, request: Json) -> None:
-        """Create a named volume; one that exists with the same driver counts as success."""
-        await self.call_long(
-            lambda client: client.create_volume(
-                request["Name"], request["Driver"], request["DriverOpts"], request["Labels"]
-            )
-        )
-
-    async def start(self, name: str) -> None:
-        """Start a created container."""
-        await self.call(lambda client: client.start(name))
-
-    async def stop(self, name: str, grace_seconds: int) -> None:
-        """Send the stop signal, wait the grace period, then kill; an ended container is fine."""
-        await self.call_long(lambda client: client.stop(name, timeout=grace_seconds))
-
-    async def remove(self, name: str) -> None:
-        """Remove a container by force, with its anonymous volumes."""
-        await self.call(lambda client: client.remove_container(name, v=True, force=True))
+        return await self._run(self._reads, lambda client: dict(client.inspect_container(name)))
 
     async def has_image(self, reference: str) -> bool:
         """Tell whether the engine has an image."""
         try:
-            await self.call(lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call]
+            await self._run(self._reads, lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call]
         except EngineError as error:
-            if error.kind is Kind.NO_IMAGE:
-                return False
-            raise
+            if error.kind in AWAY:
+                raise
+            return False
         return True
 
-    async def pull(self, reference: str, registry_auth: str) -> None:
-        """Pull an image, following the progress to its end.
+    async def containers_labelled(self, label: str) -> list[Json]:
+        """List all containers, running or not, that carry a label (``key`` or ``key=value``)."""
+        return await self._run(
+            self._reads, lambda client: list(client.containers(all=True, filters={"label": label}))
+        )
+
+    async def create(self, name: str, request: Json) -> None:
+        """Create a container from a raw request."""
+        await self._run(
+            self._changes,
+            lambda client: client.create_container_from_config(request, name),  # type: ignore[no-untyped-call]
+        )
+
+    async def start(self, name: str) -> None:
+        """Start a created container."""
+        await self._run(self._changes, lambda client: client.start(name))
+
+    async def kill(self, name: str) -> None:
+        """Kill a running container."""
+        await self._run(self._changes, lambda client: client.kill(name))
+
+    async def remove(self, name: str) -> None:
+        """Remove a container by force, with its anonymous volumes."""
+        await self._run(self._changes, lambda client: client.remove_container(name, v=True, force=True))
+
+    async def stop(self, name: str, grace_seconds: int) -> None:
+        """Send the stop signal, wait the grace period, then kill; an ended container is fine."""
+        await self._run(self._stops, lambda client: client.stop(name, timeout=grace_seconds))
+
+    async def make_directory(self, path: str) -> None:
+        """Make a folder of the engine's host, if it is this one.
+
+        Raises:
+            EngineError: it cannot be made, or not from here.
+        """
+        if not self.url.startswith("unix:"):
+            raise EngineError(Kind.FATAL, f"bind source path {path} cannot be made on another host's engine")
+        try:
+            await self._in_thread(self._changes, lambda: Path(path).mkdir(parents=True, exist_ok=True))
+        except OSError as error:
+            text = one_line(f"bind source path {path} cannot be made: {error.strerror}")
+            raise EngineError(Kind.FATAL, text) from error
+
+    async def create_volume(self, request: Json) -> None:
+        """Create a named volume; one that exists with the same driver counts as success."""
+        await self._run(
+            self._fetches,
+            lambda client: client.create_volume(
+                request["Name"], request["Driver"], request["DriverOpts"], request["Labels"]
+            ),
+        )
+
+    async def pull(self, reference: str, registry_auth: str, answered: Callable[[], object]) -> None:
+        """Pull an image, following the progress to its end; when cancelled, the engine stops too.
 
         Args:
             reference: name with tag or digest; ``latest`` without either.
             registry_auth: the ready ``X-Registry-Auth`` header, or empty.
+            answered: called when the registry has answered and the download begins.
         """
-        await self.call_long(lambda client: _pull(client, reference, registry_auth))
+        stream = JsonStream()
+        try:
+            await self._run(
+                self._fetches, lambda client: _pull(client, stream, reference, registry_auth, answered)
+            )
+        finally:
+            stream.end()
 
-    async def containers(self, label: str) -> list[Json]:
-        """List all containers, running or not, that carry a label (``key`` or ``key=value``)."""
-        return await self.call(lambda client: list(client.containers(all=True, filters={"label": label})))
+    def follow(
+        self, stream: JsonStream, filters: dict[str, list[str]], opened: Callable[[], object]
+    ) -> Generator[Json, None, None]:
+        """Yield the engine's events until ``stream`` ends. Blocks: for the one thread that reads events.
+
+        Connects anew, and with that negotiates the version again: the engine may have come back as another
+        one.
+
+        Raises:
+            EngineError: the engine refused, or went away.
+        """
+        try:
+            client = self._install(self._new_client(), replace=True)
+            yield from stream.read(
+                lambda: client.get(
+                    f"{client.base_url}/v{client.api_version}/events",
+                    params={"filters": convert_filters(filters)},
+                    stream=True,
+                    timeout=(self._timeout, EVENTS_TIMEOUT),
+                ),
+                opened,
+            )
+        except CALL_ERRORS as error:
+            raise classify(error, self.url) from error
 
 
-def _pull(client: docker.APIClient, reference: str, registry_auth: str) -> None:
+def _pull(
+    client: docker.APIClient,
+    stream: JsonStream,
+    reference: str,
+    registry_auth: str,
+    answered: Callable[[], object],
+) -> None:
     repository, tag = parse_repository_tag(reference)
-    # An empty tag would pull every tag of the repository.
-    response = client.post(
-        f"{client.base_url}/v{client.api_version}/images/create",
-        params={"fromImage": repository, "tag": tag or "latest"},
-        headers={"X-Registry-Auth": registry_auth} if registry_auth else {},
-        stream=True,
-        timeout=PULL_TIMEOUT,
-    )
-    with contextlib.closing(response):
-        if response.status_code != 200:
-            raise EngineError(Kind.FATAL, one_line(_message(response.content)))
-        for progress in _json_lines(response.iter_lines()):
+
+    def ask() -> requests.Response:
+        return client.post(
+            f"{client.base_url}/v{client.api_version}/images/create",
+            # An empty tag would pull every tag of the repository.
+            params={"fromImage": repository, "tag": tag or "latest"},
+            headers={"X-Registry-Auth": registry_auth} if registry_auth else {},
+            stream=True,
+            timeout=PULL_TIMEOUT,
+        )
+
+    shown: dict[str, str] = {}
+    with contextlib.closing(stream.read(ask, answered)) as messages:
+        for progress in messages:
             # A failure after the stream began is a 200 whose last object says so.
             if "error" in progress:
                 raise EngineError(Kind.FATAL, one_line(progress["error"]))
-
-
-def _message(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace")
-
-
-def _json_lines(lines: Iterator[bytes]) -> Iterator[Json]:
-    for line in lines:
-        if line.strip():
-            yield json.loads(line)
+            layer, status = str(progress.get("id", "")), str(progress.get("status", ""))
+            if shown.get(layer) != status:
+                shown[layer] = status
+                log.debug("pulling", image=reference, layer=layer, status=status)

@@ -9,8 +9,12 @@ import requests
 from docker import errors as sdk
 from urllib3.exceptions import HTTPError
 
+from swarmkit.agent.exec import ExecutorError
+
 #: Longest error text kept in a task's status, in characters.
 MAX_TEXT = 900
+#: What a call of the SDK raises when the engine refuses or is silent; anything else is a bug of ours.
+CALL_ERRORS = (sdk.DockerException, requests.exceptions.RequestException, HTTPError, OSError)
 
 
 class Kind(enum.Enum):
@@ -26,7 +30,11 @@ class Kind(enum.Enum):
     FATAL = "anything else: trying again does not help"
 
 
-class EngineError(Exception):
+#: The engine said nothing about the request: the same one may succeed later.
+AWAY = (Kind.UNREACHABLE, Kind.TIMED_OUT)
+
+
+class EngineError(ExecutorError):
     """An engine's refusal, or its silence."""
 
     def __init__(self, kind: Kind, text: str) -> None:
@@ -57,19 +65,24 @@ def _api_kind(status: int, text: str) -> Kind:
     return Kind.FATAL
 
 
-def classify(error: Exception) -> EngineError:
-    """Return the engine error behind an exception of the SDK or of its HTTP library."""
-    if isinstance(error, EngineError):
-        return error
+def classify(error: Exception, url: str) -> EngineError:
+    """Return the engine error behind one of ``CALL_ERRORS``.
+
+    Args:
+        error: what the SDK or its HTTP library raised.
+        url: the engine's address, named in the sentence about one that does not answer.
+    """
     if isinstance(error, sdk.APIError):
         text = one_line(error.explanation or error)
-        return EngineError(_api_kind(error.status_code or 0, text), text)
+        kind = _api_kind(error.status_code or 0, text)
+        if kind is not Kind.UNREACHABLE:
+            return EngineError(kind, text)
+        return EngineError(kind, one_line(f"the Docker engine at {url} is not available: {text}"))
     # A read that times out after the headers came is a ConnectionError, "Read timed out."
-    if isinstance(error, requests.exceptions.ReadTimeout) or "read timed out" in str(error).lower():
-        return EngineError(Kind.TIMED_OUT, "the engine did not answer in time")
-    if isinstance(error, sdk.DockerException | requests.exceptions.RequestException | HTTPError | OSError):
-        return EngineError(Kind.UNREACHABLE, one_line(reason(error)))
-    return EngineError(Kind.FATAL, one_line(error))
+    if isinstance(error, TimeoutError | requests.exceptions.ReadTimeout) or "timed out" in str(error).lower():
+        return EngineError(Kind.TIMED_OUT, f"the Docker engine at {url} did not answer in time")
+    text = one_line(f"the Docker engine at {url} cannot be reached: {reason(error)}")
+    return EngineError(Kind.UNREACHABLE, text)
 
 
 def reason(error: BaseException) -> str:

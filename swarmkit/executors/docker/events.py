@@ -8,31 +8,27 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any, TypeVar
-
-import docker
 
 from swarmkit.aio import TaskOwner
 from swarmkit.clock import Clock
 from swarmkit.executors.docker.container import LABEL
 from swarmkit.executors.docker.engine import Engine
-from swarmkit.executors.docker.errors import EngineError, classify
+from swarmkit.executors.docker.errors import EngineError, Kind
+from swarmkit.executors.docker.streams import JsonStream
 from swarmkit.log import get_logger
 
-#: Pauses before the stream is opened again: doubled from the first to the last, in seconds.
+#: Pauses before the stream is opened again: doubled from the first to the last, in seconds. A stream that
+#: stood for longer than the last pause begins at the first again.
 FIRST_PAUSE = 0.1
 LAST_PAUSE = 5.0
-#: Actions after which a container looks different; ``health_status`` carries its result in the name.
-ACTIONS = ("die", "destroy", "oom", "kill", "stop", "start")
-
-T = TypeVar("T")
+#: How long closing waits for the reading thread, in seconds. Only an engine that accepts a connection and
+#: then says nothing holds it longer; the thread ends with its deadline, or with the process.
+CLOSE_SECONDS = 1.0
+#: After these a container looks different. The engine matches prefixes once "health_status" is among them
+#: (``health_status: healthy``); the three events of each health probe stay out.
+ACTIONS = ["die", "destroy", "health_status"]
 
 log = get_logger(__name__)
-
-
-def concerns_state(action: str) -> bool:
-    """Tell whether an event's action may have changed a container's state; probes only bring noise."""
-    return action in ACTIONS or action.startswith("health_status")
 
 
 class Watch:
@@ -45,9 +41,11 @@ class Watch:
         """Wake the watcher, now or at its next wait."""
         self._event.set()
 
-    async def wait(self) -> None:
-        """Wait until something may have happened since the last wait; once at first."""
-        await self._event.wait()
+    async def wait(self, seconds: float) -> None:
+        """Wait until something may have happened since the last wait, and for at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         self._event.clear()
 
 
@@ -59,8 +57,7 @@ class EventStream:
         self._clock = clock
         self._watches: dict[str, set[Watch]] = {}
         self._owner = TaskOwner("engine-events")
-        self._stream: Any = None
-        self._closed = False
+        self._away = False
 
     def start(self) -> None:
         """Begin following the engine; call on the event loop."""
@@ -68,8 +65,6 @@ class EventStream:
 
     async def close(self) -> None:
         """End the stream and its thread."""
-        self._closed = True
-        self._end_stream()
         await self._owner.close()
 
     @contextlib.contextmanager
@@ -85,76 +80,66 @@ class EventStream:
             if not watches:
                 del self._watches[name]
 
-    def wake_all(self) -> None:
-        """Have every watcher look at its container."""
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.wake()
-
-    def _wake(self, name: str) -> None:
+    def wake(self, name: str) -> None:
+        """Have the watchers of one container look at it."""
         for watch in self._watches.get(name, ()):
             watch.wake()
 
+    def wake_all(self) -> None:
+        """Have every watcher look at its container."""
+        for name in self._watches:
+            self.wake(name)
+
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE
-        while not self._closed:
-            opened: asyncio.Future[None] = loop.create_future()
-            ended: asyncio.Future[EngineError | None] = loop.create_future()
-            threading.Thread(
-                target=self._read, args=(loop, opened, ended), name="engine-events", daemon=True
-            ).start()
-            try:
-                both: set[asyncio.Future[Any]] = {opened, ended}
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-                if opened.done():
-                    pause = FIRST_PAUSE
-                    self.wake_all()
-                error = await ended
-            finally:
-                self._end_stream()
-            log.debug("engine event stream ended", engine=self._engine.url, error=str(error or ""))
-            self.wake_all()
+        while True:
+            began = self._clock.monotonic()
+            error = await self._read_once()
+            if self._clock.monotonic() - began > LAST_PAUSE:
+                pause = FIRST_PAUSE
+            self._note(error)
             await self._clock.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE)
 
-    def _end_stream(self) -> None:
-        # Closing the stream from here frees the reading thread at once; it may have ended by itself.
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            with contextlib.suppress(OSError, AttributeError):
-                stream.close()
+    def _note(self, error: EngineError | None) -> None:
+        if error is not None and error.kind is Kind.TIMED_OUT:
+            log.debug("opening the engine's event stream anew", engine=self._engine.url, error=str(error))
+        elif not self._away:
+            self._away = True
+            log.warning("lost the engine's event stream", engine=self._engine.url, error=str(error or ""))
 
-    def _read(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        opened: "asyncio.Future[None]",
-        ended: "asyncio.Future[EngineError | None]",
-    ) -> None:
-        """Run in the stream's thread: hand over and nothing else, an unread stream throttles the engine."""
-        error: EngineError | None = None
-        client: docker.APIClient | None = None
+    def _opened(self) -> None:
+        # What happened while there was no stream is found by looking.
+        self.wake_all()
+        if self._away:
+            self._away = False
+            log.info("following the engine's events again", engine=self._engine.url)
+
+    async def _read_once(self) -> EngineError | None:
+        """Follow one stream to its end, and tell why it ended."""
+        ended: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
+        stream = JsonStream()
+        threading.Thread(target=self._read, args=(stream, ended), name="engine-events", daemon=True).start()
         try:
-            client = self._engine.new_client()
-            stream = client.events(decode=True, filters={"type": "container", "label": f"{LABEL}.task"})
-            self._stream = stream
-            if self._closed:
-                return
-            loop.call_soon_threadsafe(_settle, opened, None)
-            for event in stream:
-                name = event.get("Actor", {}).get("Attributes", {}).get("name", "")
-                if concerns_state(event.get("Action", "")):
-                    loop.call_soon_threadsafe(self._wake, name)
-        except Exception as caught:
-            error = classify(caught)
+            # Shielded: the thread has its say even after we have been cancelled.
+            return await asyncio.shield(ended)
         finally:
-            if client is not None:
-                client.close()
-            # The loop is closed already when the process ends while the stream stands.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, ended, error)
+            stream.end()
+            await asyncio.wait([ended], timeout=CLOSE_SECONDS)
 
-
-def _settle(future: "asyncio.Future[T]", value: T) -> None:
-    if not future.done():
-        future.set_result(value)
+    def _read(self, stream: JsonStream, ended: "asyncio.Future[EngineError | None]") -> None:
+        """Run in the stream's thread: hand over and nothing else, an unread stream throttles the engine."""
+        filters = {"type": ["container"], "label": [f"{LABEL}.task"], "event": ACTIONS}
+        error: EngineError | None = None
+        try:
+            with contextlib.closing(self._engine.follow(stream, filters, self._opened)) as events:
+                for event in events:
+                    name = event.get("Actor", {}).get("Attributes", {}).get("name", "")
+                    stream.tell(self.wake, name)
+        except EngineError as caught:
+            error = caught
+        except Exception as caught:
+            log.exception("reading the engine's events failed")
+            error = EngineError(Kind.FATAL, str(caught))
+        finally:
+            stream.tell(ended.set_result, error)

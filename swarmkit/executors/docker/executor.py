@@ -2,17 +2,16 @@
 
 from collections.abc import Collection, Sequence
 
-import docker
-
 from swarmkit.agent.exec import Controller, DependencyStore
+from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.api.expansion import expand_container
 from swarmkit.api.template import Context
 from swarmkit.clock import Clock
 from swarmkit.executors.docker import container
 from swarmkit.executors.docker.controller import DockerController, answered
-from swarmkit.executors.docker.describe import node_description
-from swarmkit.executors.docker.engine import Engine
+from swarmkit.executors.docker.describe import Json, node_description
+from swarmkit.executors.docker.engine import CALL_TIMEOUT, Engine
 from swarmkit.executors.docker.errors import EngineError, Kind
 from swarmkit.executors.docker.events import EventStream
 from swarmkit.executors.docker.pulls import Pulls
@@ -22,13 +21,19 @@ log = get_logger(__name__)
 
 
 class DockerExecutor:
-    """Runs tasks on the engine at one address."""
+    """Runs tasks on the engine at one address.
 
-    def __init__(self, engine_url: str, clock: Clock) -> None:
-        self._engine = Engine(engine_url)
+    Args:
+        engine_url: ``unix:///path`` or ``tcp://host:port``.
+        timeout: longest silence of an engine call, in seconds.
+    """
+
+    def __init__(self, engine_url: str, clock: Clock, timeout: int = CALL_TIMEOUT) -> None:
+        self._engine = Engine(engine_url, timeout)
         self._events = EventStream(self._engine, clock)
         self._pulls = Pulls(self._engine, clock)
         self._clock = clock
+        self._owner = TaskOwner("docker-executor")
         self._description = api.NodeDescription()
         self._node_id = ""
 
@@ -38,6 +43,7 @@ class DockerExecutor:
 
     async def close(self) -> None:
         """Leave the engine; containers are left as they are."""
+        await self._owner.close()
         await self._events.close()
         await self._pulls.close()
         await self._engine.close()
@@ -48,13 +54,13 @@ class DockerExecutor:
         Raises:
             TemporaryError: it cannot be reached.
         """
-        info = await answered(self._engine.call(lambda client: dict(client.info())))
+        info = await answered(self._engine.info())
         self._description = node_description(info, await self._managed_plugins())
         return self._description
 
-    async def _managed_plugins(self) -> list[dict[str, object]]:
+    async def _managed_plugins(self) -> list[Json]:
         try:
-            return await answered(self._engine.call(_list_plugins))
+            return await answered(self._engine.plugins())
         except EngineError as error:
             log.warning("the engine's plugins are not known", error=str(error))
             return []
@@ -80,25 +86,27 @@ class DockerExecutor:
     async def sweep(self, task_ids: Collection[str]) -> None:
         """Remove this node's containers that belong to none of the tasks (contract/executor.md, 15).
 
-        Matches on the node's own label: several daemons may share an engine.
+        Matches on the node's own label: several daemons may share an engine. They are found here, and stopped
+        and removed in the background: each is given its time to stop, and no task waits for that.
 
         Raises:
             TemporaryError: the engine cannot be reached.
         """
         if not self._node_id:
             return
-        label = f"{container.NODE_ID_LABEL}={self._node_id}"
-        for found in await answered(self._engine.containers(label)):
-            task_id = found["Labels"].get(container.TASK_ID_LABEL, "")
-            if task_id in task_ids:
-                continue
-            log.info("removing a container without a task", task_id=task_id, container=found["Id"][:12])
-            try:
-                await answered(self._engine.remove(found["Id"]))
-            except EngineError as error:
-                if error.kind not in (Kind.NO_CONTAINER, Kind.REMOVAL_RUNS):
-                    raise
+        found = await answered(self._engine.containers_labelled(f"{container.NODE_ID_LABEL}={self._node_id}"))
+        for orphan in found:
+            task_id = (orphan.get("Labels") or {}).get(container.TASK_ID_LABEL, "")
+            if task_id not in task_ids:
+                self._owner.spawn(self._remove_orphan(str(orphan["Id"]), task_id), f"remove {task_id}")
 
-
-def _list_plugins(client: docker.APIClient) -> list[dict[str, object]]:
-    return list(client.plugins())  # type: ignore[no-untyped-call]
+    async def _remove_orphan(self, container_id: str, task_id: str) -> None:
+        fields = {"task_id": task_id, "container": container_id[:12]}
+        log.info("removing a container without a task", **fields)
+        try:
+            await self._engine.stop(container_id, container.DEFAULT_GRACE_SECONDS)
+            await self._engine.remove(container_id)
+        except EngineError as error:
+            if error.kind not in (Kind.NO_CONTAINER, Kind.REMOVAL_RUNS):
+                # It is looked for again when the daemon starts anew.
+                log.warning("cannot remove a container without a task", error=str(error), **fields)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from swarmkit.agent.exec import ExecutorError
 from swarmkit.api import messages as api
 
 Json = dict[str, Any]
@@ -18,7 +19,7 @@ _TYPES = {api.Mount.BIND: "bind", api.Mount.VOLUME: "volume", api.Mount.NPIPE: "
 _SUFFIXES = ((1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"))
 
 
-class MountError(Exception):
+class MountError(ExecutorError):
     """A mount this engine or this executor cannot make; the task is rejected with the text."""
 
 
@@ -96,6 +97,8 @@ def engine_mounts(mounts: list[api.Mount], version: str) -> tuple[list[Json], di
                 raise MountError(f"a tmpfs mount has no source (mount at {mount.target})")
             tmpfs[mount.target] = tmpfs_options(mount)
             continue
+        if mount.type not in _TYPES:
+            raise MountError(f"mount type {mount.type} is not known to this node (mount at {mount.target})")
         entry: Json = {"Type": _TYPES[mount.type], "Source": mount.source, "Target": mount.target}
         if mount.readonly:
             entry["ReadOnly"] = True
@@ -105,6 +108,14 @@ def engine_mounts(mounts: list[api.Mount], version: str) -> tuple[list[Json], di
             entry["VolumeOptions"] = _volume_options(mount.volume_options, version)
         typed.append(entry)
     return typed, tmpfs
+
+
+def directories_to_make(mounts: list[api.Mount], version: str) -> list[str]:
+    """Return the bind sources to be made before the container, if the engine does not make them itself."""
+    if api_at_least(version, "1.42"):
+        return []
+    binds = [mount for mount in mounts if mount.type == api.Mount.BIND]
+    return [mount.source for mount in binds if mount.bind_options.createmountpoint]
 
 
 def volumes_to_create(mounts: list[api.Mount]) -> list[Json]:

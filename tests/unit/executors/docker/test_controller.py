@@ -81,7 +81,7 @@ async def test_a_failed_pull_of_an_absent_image_fails_with_the_engines_words(
 async def test_a_cancelled_prepare_leaves_the_pull_and_the_next_one_joins_it(
     engine: FakeEngine, clock: VirtualClock
 ) -> None:
-    engine.pull_gate.clear()
+    gate = engine.hold("pull")
     controller = make(engine, clock, image="new")
     first = asyncio.create_task(controller.prepare())
     await asyncio.sleep(1)
@@ -90,7 +90,7 @@ async def test_a_cancelled_prepare_leaves_the_pull_and_the_next_one_joins_it(
     second = asyncio.create_task(controller.prepare())
     await asyncio.sleep(1)
     engine.images.add("new")
-    engine.pull_gate.set()
+    gate.set()
     await second
     assert engine.count("pull") == 1
 
@@ -98,7 +98,8 @@ async def test_a_cancelled_prepare_leaves_the_pull_and_the_next_one_joins_it(
 async def test_a_silent_registry_does_not_keep_a_present_image_waiting(
     engine: FakeEngine, controller: DockerController
 ) -> None:
-    engine.pull_gate.clear()
+    engine.hold("pull")
+    engine.registry_answers = False
     await asyncio.wait_for(controller.prepare(), 10)
     assert NAME in engine.containers
 
@@ -244,16 +245,15 @@ async def test_remove_stops_and_removes(engine: FakeEngine, controller: DockerCo
     assert engine.count("stop") == 1
 
 
-async def test_remove_waits_for_an_engine_that_comes_back(
+async def test_remove_without_an_engine_is_to_be_tried_again(
     engine: FakeEngine, controller: DockerController
 ) -> None:
     await running(controller)
     engine.away = True
-    removing = asyncio.create_task(controller.remove())
-    await asyncio.sleep(30)
-    assert not removing.done()
+    with pytest.raises(TemporaryError, match="cannot be reached"):
+        await controller.remove()
     engine.away = False
-    await removing
+    await controller.remove()
     assert engine.containers == {}
 
 
