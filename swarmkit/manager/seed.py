@@ -1,4 +1,4 @@
-"""What a fresh swarm contains, created at each gain of leadership if absent (contract/raft-store-manager.md, 19).
+"""What a fresh swarm contains, created by its leaders if absent (contract/raft-store-manager.md, 19).
 
 PARITY: the ingress network and the predefined networks are not seeded: nothing allocates networks yet, and a
 service that needs the ingress network is refused with the contract's words while there is none.

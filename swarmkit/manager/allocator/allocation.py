@@ -43,6 +43,17 @@ def allocate_service(service: api.Service) -> api.Endpoint | Blocked:
     return endpoint
 
 
+def allocate_if_free(service: api.Service) -> None:
+    """Give a service its endpoint in place, if that takes nothing that has to be allocated.
+
+    So most services are stored complete: one log entry and one event instead of two. Those that wait for
+    something are left to the allocator.
+    """
+    endpoint = allocate_service(service)
+    if not isinstance(endpoint, Blocked):
+        service.endpoint.CopyFrom(endpoint)
+
+
 def is_allocated(service: api.Service) -> bool:
     """Tell whether a service has the endpoint that its spec asks for."""
     return service.HasField("endpoint") and allocate_service(service) == service.endpoint

@@ -6,6 +6,7 @@ from swarmkit.api import messages as api
 from swarmkit.api.defaults import service_with_defaults
 from swarmkit.api.naming import runtime_name
 from swarmkit.clock import timestamp
+from swarmkit.manager.allocator.allocation import allocate_if_free
 from swarmkit.manager.controlapi import filters
 from swarmkit.manager.controlapi.base import ControlBase, fill, handler
 from swarmkit.manager.controlapi.errors import (
@@ -35,6 +36,7 @@ class ServicesMixin(ControlBase):
         spec = check_service_spec(request)
         service = api.Service(id=self._make_id(), spec=spec)
         service.spec_version.SetInParent()
+        allocate_if_free(service)
 
         def create(tx: Tx) -> api.Service:
             check_networks(tx, spec)
@@ -82,6 +84,7 @@ class ServicesMixin(ControlBase):
             else:
                 _replace_spec(service, spec, request.service_version)
             check_ingress_exists(tx, service.spec)
+            allocate_if_free(service)
             service.meta.version.CopyFrom(request.service_version)
             return tx.update(service)
 

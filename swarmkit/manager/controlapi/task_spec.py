@@ -134,10 +134,12 @@ def _check_generic(generic: api.GenericRuntimeSpec) -> None:
 
 
 def _check_container(container: api.ContainerSpec, labels: dict[str, str]) -> None:
-    try:
-        expand_container(container, dataclasses.replace(_SAMPLE, service_labels=labels))
-    except TemplateError as error:
-        raise InvalidError(str(error)) from error
+    # Most specs hold no template at all, and parsing is the dearest of all checks.
+    if b"{{" in container.SerializeToString():
+        try:
+            expand_container(container, dataclasses.replace(_SAMPLE, service_labels=labels))
+        except TemplateError as error:
+            raise InvalidError(str(error)) from error
     if not container.image:
         raise InvalidError("ContainerSpec: image reference must be provided")
     if not is_image_reference(container.image):

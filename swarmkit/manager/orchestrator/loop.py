@@ -261,8 +261,10 @@ class Orchestrator(ABC):
 
         await self._each(task_ids, change_one)
 
-    async def _each(self, items: Iterable[T], change: Callable[[Tx, T], None]) -> None:
+    async def _each(self, items: Collection[T], change: Callable[[Tx, T], None]) -> None:
         """Make a change for each of ``items``, each by itself; a failure is logged and the rest goes on."""
+        if not items:
+            return
         pacer = Pacer(self._clock)
         try:
             async with self._store.batch() as batch:

@@ -332,6 +332,12 @@ class UpdateSupervisor:
         active = self._active.get(service.id)
         if active is not None and active.service.spec == service.spec:
             return
+        under_way = service.update_status.state in (
+            api.UpdateStatus.UPDATING,
+            api.UpdateStatus.ROLLBACK_STARTED,
+        )
+        if not slots and not under_way and service.id not in self._running:
+            return  # nothing to update, to finish or to cancel: the case of every new service
         updater = Updater(self._store, self._clock, self._restarts, self._new_id, service, cluster, slots)
         self._active[service.id] = updater
         running = self._running.setdefault(service.id, set())
