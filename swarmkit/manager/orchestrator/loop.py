@@ -3,7 +3,7 @@
 import asyncio
 import datetime
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from swarmkit.api import messages as api
@@ -259,7 +259,7 @@ class Orchestrator(ABC):
             if task is not None:
                 change(tx, task)
 
-        await self._each(task_ids, change_one)
+        await self._each(list(task_ids), change_one)
 
     async def _each(self, items: Collection[T], change: Callable[[Tx, T], None]) -> None:
         """Make a change for each of ``items``, each by itself; a failure is logged and the rest goes on."""
