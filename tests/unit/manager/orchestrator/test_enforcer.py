@@ -1,7 +1,10 @@
 """The constraint enforcer on a store: contract/orchestration.md, 11.1 and 17 (Enforcers)."""
 
+import asyncio
+
 from swarmkit.api import messages as api
 from swarmkit.manager.orchestrator import ConstraintEnforcer
+from tests.fakes.proposer import FakeProposer
 from tests.unit.manager.orchestrator.support import State, Swarm, make_node, make_service, make_task
 
 
@@ -63,3 +66,19 @@ async def test_a_node_that_is_paused_is_left_alone_until_it_is_active() -> None:
         await swarm.edit(api.Node, "n1", lambda node: setattr(node.spec, "availability", api.NodeSpec.ACTIVE))
         await swarm.settle()
         assert swarm.task("t").status.state == State.REJECTED
+
+
+async def test_a_task_that_has_just_ended_is_not_rejected() -> None:
+    swarm = Swarm()
+    service = make_service(constraints=["node.role==manager"])
+    await swarm.create(make_node("n1"), service, make_task(service, "t", node="n1"))
+    proposer = FakeProposer(swarm.store, automatic=False)
+    swarm.store.attach(proposer)
+    report = asyncio.get_running_loop().create_task(swarm.observe("t", State.COMPLETE))
+    await swarm.settle()
+    async with swarm.running(ConstraintEnforcer(swarm.store, swarm.clock).run):
+        proposer.commit_all()
+        await report
+        await swarm.settle()
+        assert proposer.waiting == 0
+        assert swarm.task("t").status.state == State.COMPLETE

@@ -295,3 +295,18 @@ async def test_an_update_does_not_touch_a_node_that_was_paused_meanwhile() -> No
         await swarm.availability(api.NodeSpec.PAUSE, left.node_id)
         await swarm.settle(20)
         assert swarm.task(left.id).desired_state == State.RUNNING
+
+
+async def test_the_restarts_on_a_deleted_node_are_forgotten() -> None:
+    swarm = Bench()
+    await swarm.create(make_node("n1"), make_service(attempts=1))
+    async with swarm.started(Worker(swarm)):
+        await swarm.observe("task0001", State.FAILED)
+        await swarm.settle()
+        await swarm.delete(api.Node, "n1")
+        await swarm.settle()
+        await swarm.create(make_node("n1"))
+        await swarm.settle()
+        await swarm.observe("task0003", State.FAILED)
+        await swarm.settle()
+        assert [task.id for task in swarm.wanted()] == ["task0004"]

@@ -213,3 +213,23 @@ async def test_a_slot_with_two_running_tasks_is_looked_at_again() -> None:
         await swarm.observe("a", State.SHUTDOWN)
         await swarm.settle(1)
         assert ids(swarm) == ["b"]
+
+
+async def test_a_slot_that_could_not_be_settled_is_looked_at_when_the_limit_changes() -> None:
+    swarm = Bench()
+    await swarm.cluster(3)
+    service = make_service(replicas=1)
+    await swarm.create(service)
+    async with swarm.running(swarm.reaper.run):
+        await swarm.create(make_task(service, "a", slot=1, at=-4), make_task(service, "b", slot=1, at=-3))
+        for id, age in (("c", -2), ("d", -1)):
+            await swarm.create(
+                make_task(service, id, slot=1, state=State.FAILED, desired=State.SHUTDOWN, at=age)
+            )
+        await swarm.settle(1)
+        assert ids(swarm) == ["a", "b", "d"]
+        await swarm.edit(
+            api.Cluster, "cluster", lambda c: setattr(c.spec.orchestration, "task_history_retention_limit", 1)
+        )
+        await swarm.settle(1)
+        assert ids(swarm) == ["a", "b"]

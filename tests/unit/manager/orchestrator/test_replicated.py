@@ -414,3 +414,88 @@ async def test_an_orchestrator_that_ended_can_be_started_again() -> None:
                 await swarm.roll_out("svc", partial(set_image, image))
                 await swarm.settle(10)
                 assert [task.spec.container.image for task in swarm.wanted()] == [image]
+
+
+async def test_two_runs_do_not_fill_a_slot_twice_though_the_first_ones_changes_are_in_flight() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=2))
+    proposer = FakeProposer(swarm.store, automatic=False)
+    swarm.store.attach(proposer)
+    async with swarm.started():
+        assert proposer.waiting == 1
+    async with swarm.started():
+        while proposer.waiting:
+            proposer.commit_all()
+            await swarm.settle()
+        assert swarm.slots() == [1, 2]
+
+
+async def test_start_first_leaves_one_task_though_the_old_one_was_restarted_meanwhile() -> None:
+    swarm = Bench()
+    service = make_service(replicas=1)
+    service.spec.update.order = api.UpdateConfig.START_FIRST
+    await swarm.create(service)
+    worker = Worker(swarm, ["n1"])
+    async with swarm.started(worker):
+        worker.outcome = lambda task: State.STARTING if task.id == "task0002" else State.RUNNING
+        await swarm.roll_out("svc", partial(set_image, "new"))
+        await swarm.settle()
+        await swarm.observe("task0001", State.FAILED)
+        await swarm.settle()
+        assert [task.id for task in swarm.wanted()] == ["task0002", "task0003"]
+        await swarm.observe("task0002", State.RUNNING)
+        await swarm.settle()
+        assert [task.id for task in swarm.wanted()] == ["task0002"]
+
+
+async def test_the_updater_of_a_deleted_service_ends() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1))
+    worker = Worker(swarm, ["n1"])
+    async with swarm.started(worker):
+        worker.outcome = lambda task: State.STARTING
+        worker.stops = lambda task: False
+        await swarm.roll_out("svc", partial(set_image, "new"))
+        await swarm.settle()
+        assert [name for name in _task_names() if name.startswith("update supervisor")]
+        await swarm.delete(api.Service, "svc")
+        await swarm.settle()
+        assert not [name for name in _task_names() if name.startswith("update supervisor")]
+
+
+def _task_names() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks()]
+
+
+async def test_the_restarts_of_a_deleted_service_are_forgotten() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1, attempts=1))
+    async with swarm.started(Worker(swarm, ["n1"])):
+        await swarm.observe("task0001", State.FAILED)
+        await swarm.settle()
+        await swarm.delete(api.Service, "svc")
+        await swarm.settle()
+        for id in ("task0001", "task0002"):
+            await swarm.delete(api.Task, id)
+        await swarm.create(make_service(replicas=1, attempts=1))
+        await swarm.settle()
+        await swarm.observe("task0003", State.FAILED)
+        await swarm.settle()
+        assert [task.id for task in swarm.wanted()] == ["task0004"]
+
+
+async def test_the_pending_start_of_a_deleted_task_is_dropped() -> None:
+    swarm = Bench()
+    await swarm.create(make_service(replicas=1, delay=5))
+    async with swarm.started(Worker(swarm, ["n1"])):
+        await swarm.observe("task0001", State.FAILED)
+        await swarm.settle()
+        waiting = swarm.task("task0002")
+        assert waiting.desired_state == State.READY
+        await swarm.delete(api.Task, "task0002")
+        await swarm.settle()
+        await swarm.create(
+            make_task(swarm.service(), "task0002", slot=1, state=State.READY, desired=State.READY)
+        )
+        await swarm.settle(10)
+        assert swarm.task("task0002").desired_state == State.READY

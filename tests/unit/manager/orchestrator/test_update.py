@@ -405,3 +405,25 @@ async def test_cancellation_writes_no_status_and_leaves_what_was_created_to_its_
         assert swarm.task("task0001").desired_state == State.RUNNING
         assert swarm.status == S.UPDATING
         assert len(swarm.new_tasks()) == 1
+
+
+async def test_a_request_for_a_spec_that_is_out_of_date_changes_nothing() -> None:
+    swarm = Bench(2)
+    async with swarm.started():
+        await swarm.roll_out("svc", image("new"))
+        stale = swarm.service()
+        await swarm.roll_out("svc", image("newest"))
+        slots = [Slot(slot_key(stale, task), (task,)) for task in swarm.tasks()]
+        swarm.updates.update(stale, None, slots)
+        await swarm.settle(20)
+        assert not swarm.new_tasks()
+        assert not swarm.service().HasField("update_status")
+
+
+async def test_old_tasks_on_a_node_that_is_down_are_not_waited_for() -> None:
+    swarm = Bench(1)
+    swarm.worker.stops = lambda task: False
+    async with swarm.started():
+        await swarm.edit(api.Node, "n1", lambda node: setattr(node.status, "state", api.NodeStatus.DOWN))
+        await swarm.update(image("new"), seconds=1)
+        assert [task.desired_state for task in swarm.new_tasks()] == [State.RUNNING]
