@@ -125,14 +125,14 @@ class RestartSupervisor:
         Replaces a release of the task that is already pending. A release does nothing if meanwhile the
         task's desired state has been raised.
         """
-        waits = old is not None and not ended(old)
+        awaited = old if old is not None and not ended(old) else None
         self._queue.schedule(
             task_id,
             self._clock.monotonic(),
             delay_seconds=delay_seconds,
             limit_seconds=self._stop_wait_seconds,
-            old_id=old.id if waits and old is not None else "",
-            node_id=old.node_id if waits and old is not None else "",
+            old_id=awaited.id if awaited is not None else "",
+            node_id=awaited.node_id if awaited is not None else "",
         )
         self._wake.set()
 
