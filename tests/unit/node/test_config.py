@@ -1,0 +1,45 @@
+import pytest
+
+from swarmkit.node.config import ConfigError, NodeConfig, split_address
+
+
+def test_the_defaults_are_valid() -> None:
+    NodeConfig().validate()
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("0.0.0.0:4242", "0.0.0.0", 4242), (":0", "", 0), ("[::1]:1", "::1", 1), ("host:65535", "host", 65535)],
+)
+def test_addresses_have_host_and_port(text: str, host: str, port: int) -> None:
+    assert split_address(text, "x") == (host, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", "host:x", "host:65536", "host:-1", "::1:4242", "host:1e3"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        split_address(text, "--join-addr")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"join_addr": "host:0"}, "--join-addr"),
+        ({"join_addr": ":4242"}, "--join-addr"),
+        ({"join_token": "SWMTKN-1-x"}, "--join-token needs --join-addr"),
+        ({"hostname": "a b"}, "is not a host name"),
+        ({"hostname": "-a"}, "is not a host name"),
+        ({"executor": "podman"}, "must be one of docker, process, simulated"),
+        ({"advertise_remote": "host:0"}, "--advertise-remote-api"),
+        ({"listen_remote": "4242"}, "--listen-remote-api"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        NodeConfig(**settings).validate()  # type: ignore[arg-type]
+
+
+def test_the_token_is_not_shown() -> None:
+    assert "secret" not in repr(NodeConfig(join_addr="h:1", join_token="secret"))
