@@ -73,6 +73,11 @@ class Updater:
         self._old: dict[str, tuple[str, ...]] = {}
         self._started: list[_Started] = []
 
+    @property
+    def halted(self) -> bool:
+        """Whether too many failures ended the update; slots that were begun may still be waited for."""
+        return self._rollout.verdict is not None
+
     async def run(self) -> None:
         """Replace what is outdated and record how it went, until done, paused or cancelled.
 
@@ -331,7 +336,11 @@ class UpdateSupervisor:
         """
         active = self._active.get(service.id)
         if active is not None and active.service.spec == service.spec:
-            return
+            # PARITY: one that only waits for its last slots after too many failures gives way when the status
+            # is cleared; the original ignores the request, and the update stays as if paused.
+            resumed = active.halted and not service.HasField("update_status")
+            if not resumed:
+                return
         under_way = service.update_status.state in (
             api.UpdateStatus.UPDATING,
             api.UpdateStatus.ROLLBACK_STARTED,

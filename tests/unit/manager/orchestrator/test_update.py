@@ -427,3 +427,18 @@ async def test_old_tasks_on_a_node_that_is_down_are_not_waited_for() -> None:
         await swarm.edit(api.Node, "n1", lambda node: setattr(node.status, "state", api.NodeStatus.DOWN))
         await swarm.update(image("new"), seconds=1)
         assert [task.desired_state for task in swarm.new_tasks()] == [State.RUNNING]
+
+
+async def test_a_paused_update_that_waits_for_a_slot_goes_on_when_its_status_is_cleared() -> None:
+    swarm = Bench(3, parallelism=2)
+    swarm.worker.outcome = lambda task: State.FAILED if task.slot == 1 else State.STARTING
+    async with swarm.started():
+        await swarm.update(image("new"), seconds=1)
+        assert swarm.status == S.PAUSED
+        swarm.request()
+        await swarm.settle(1)
+        assert sorted(task.slot for task in swarm.new_tasks()) == [1, 2]
+        await swarm.edit(api.Service, "svc", lambda service: service.ClearField("update_status"))
+        swarm.request()
+        await swarm.settle(1)
+        assert sorted(task.slot for task in swarm.new_tasks()) == [1, 2, 3]
