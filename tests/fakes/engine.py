@@ -165,7 +165,7 @@ class FakeEngine:
         return []
 
     async def containers_labelled(self, label: str) -> list[Json]:
-        self._called("containers", label)
+        self._called("containers_labelled", label)
         key, _, value = label.partition("=")
         return [
             {"Id": name, "Labels": found["Config"]["Labels"]}

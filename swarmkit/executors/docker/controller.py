@@ -352,6 +352,7 @@ class DockerController:
 
     async def port_status(self) -> api.PortStatus | None:
         """Return the host ports in effect; None if there are none, or the engine is away."""
+        self._open()
         if not container.host_ports(self._task)[0]:
             return None
         inspected = await self._last_look()

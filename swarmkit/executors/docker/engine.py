@@ -22,6 +22,7 @@ from docker.utils import convert_filters, parse_repository_tag
 from swarmkit.executors.docker.errors import AWAY, CALL_ERRORS, EngineError, Kind, classify, one_line
 from swarmkit.executors.docker.streams import JsonStream
 from swarmkit.executors.docker.threads import DaemonPool
+from swarmkit.executors.docker.transport import UnixAdapter
 from swarmkit.log import get_logger
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ CALL_TIMEOUT = 60
 PULL_TIMEOUT = 300
 #: An event stream silent for so long is opened anew, in seconds: its other end may have vanished.
 EVENTS_TIMEOUT = 600
+
+_UNIX = "unix://"
 
 log = get_logger(__name__)
 # One connection more than the client keeps is not worth a line.
@@ -123,11 +126,12 @@ class Engine:
         return self._client_for(str(version))
 
     def _client_for(self, version: str) -> docker.APIClient:
-        # As many connections as threads: the SDK would throw away the rest after each call.
-        connections = READ_THREADS + CHANGE_THREADS
-        client = docker.APIClient(self.url, version, self._timeout, max_pool_size=connections)
+        client = docker.APIClient(self.url, version, self._timeout)
         # Neither proxies nor ~/.netrc have a say in how the engine is reached.
         client.trust_env = False
+        if self.url.startswith(_UNIX):
+            path = self.url.removeprefix(_UNIX)
+            client.mount("http+docker://", UnixAdapter(path, self._timeout, READ_THREADS + CHANGE_THREADS))
         return client
 
     async def api_version(self) -> str:
@@ -193,7 +197,7 @@ class Engine:
         Raises:
             EngineError: it cannot be made, or not from here.
         """
-        if not self.url.startswith("unix:"):
+        if not self.url.startswith(_UNIX):
             raise EngineError(Kind.FATAL, f"bind source path {path} cannot be made on another host's engine")
         try:
             await self._in_thread(self._changes, lambda: Path(path).mkdir(parents=True, exist_ok=True))

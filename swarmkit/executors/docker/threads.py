@@ -98,5 +98,7 @@ def _settle(future: "concurrent.futures.Future[Any]", call: Callable[[], Any]) -
         result = call()
     except BaseException as error:
         future.set_exception(error)
+        # The error holds this frame: without this, both would stay until the garbage is collected.
+        del future, call
         return
     future.set_result(result)
