@@ -13,25 +13,29 @@ from swarmkit.raft.errors import (
     LogDamagedError,
     MembershipError,
     ProposalQueueFullError,
+    QuorumRiskError,
     RaftConfigError,
     RaftError,
     SnapshotDamagedError,
     SnapshotGapError,
     StorageError,
+    TransferError,
     WriteFailedError,
     WrongKeyError,
 )
-from swarmkit.raft.node import RaftNode, RaftStatus
+from swarmkit.raft.node import JoinReply, RaftNode, RaftStatus
 
 __all__ = [
     "ApplyError",
     "DiskFullError",
     "ForeignStateError",
     "InvalidKeyError",
+    "JoinReply",
     "LibraryError",
     "LogDamagedError",
     "MembershipError",
     "ProposalQueueFullError",
+    "QuorumRiskError",
     "RaftConfig",
     "RaftConfigError",
     "RaftError",
@@ -42,6 +46,7 @@ __all__ = [
     "SnapshotGapError",
     "SnapshotPolicy",
     "StorageError",
+    "TransferError",
     "WriteFailedError",
     "WrongKeyError",
 ]

@@ -13,22 +13,30 @@ proposal or a deadline is due, never on a fixed poll:
 
 import asyncio
 import random as random_module
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from swarmkit.api import messages as api
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
+from swarmkit.raft.admission import Admission
+from swarmkit.raft.candidacy import Candidacy
 from swarmkit.raft.config import MAX_BYTES_PER_PASS, MAX_ENTRIES_PER_PASS, RaftConfig, SnapshotPolicy
+from swarmkit.raft.contact import Contact
+from swarmkit.raft.elections import Elections
 from swarmkit.raft.errors import ApplyError, MembershipError
+from swarmkit.raft.handover import Handover, Office
 from swarmkit.raft.lanes import Lane
 from swarmkit.raft.library import Library
-from swarmkit.raft.log import RaftLog
+from swarmkit.raft.log import Pending, RaftLog
+from swarmkit.raft.messages import Envelope, Message, SnapshotPart
 from swarmkit.raft.proposals import Proposals
+from swarmkit.raft.receiving import NodeState, Receiver
 from swarmkit.raft.replica import Replica
+from swarmkit.raft.snapshots import Image
 from swarmkit.raft.snapshotter import Snapshotter
 from swarmkit.raft.storage import Storage
-from swarmkit.raft.transfer import Piece
-from swarmkit.raft.transport import APPEND, LinkChange, Mailbox, Message, PeerLinks, Received
+from swarmkit.raft.transport import Mailbox, PeerLinks
 from swarmkit.store.proposer import LeadershipLostError, ProposalError, StateMachine
 
 log = get_logger(__name__)
@@ -57,7 +65,7 @@ class Callbacks:
     Attributes:
         leadership: leadership was announced (True) or lost (False).
         membership: a member was added, removed or has a new address.
-        removed: this node's own removal was applied.
+        removed: the group has removed this node; told once.
     """
 
     leadership: Callable[[bool], None]
@@ -66,7 +74,22 @@ class Callbacks:
 
 
 class Driver:
-    """Runs cycles over an opened raft directory. Implements the library's ``Events``."""
+    """Runs cycles over an opened raft directory.
+
+    Implements the library's ``Events`` and the receiver's ``Host``.
+
+    Args:
+        storage: log and snapshots.
+        machine: driven by the committed log.
+        clock: time.
+        config: timing and limits.
+        policy: when to take snapshots.
+        random: time-outs.
+        lanes: threads.
+        links: carries messages.
+        callbacks: told of what happens.
+        known_members: the address book of a joiner, until its log tells who belongs to the group.
+    """
 
     def __init__(
         self,
@@ -79,20 +102,22 @@ class Driver:
         lanes: Lanes,
         links: PeerLinks,
         callbacks: Callbacks,
+        known_members: Sequence[api.RaftMember] = (),
     ) -> None:
-        self.raft_id = storage.wal.identity.raft_id
+        self.raft_id = raft_id = storage.wal.identity.raft_id
         self.replica = Replica(machine)
         self.log = RaftLog(storage.wal, storage.state)
         self.proposals = Proposals(config.max_waiting_proposals, config.max_waiting_bytes)
         self.announced = False
         self._clock = clock
-        self._config = config
         self._lanes = lanes
         self._links = links
         self._callbacks = callbacks
+        self._known_members = known_members
         self._wake = asyncio.Event()
-        self.mailbox = Mailbox(self._wake.set)
+        self.mailbox = Mailbox(self._wake.set, clock.monotonic)
         self._stopping = False
+        self._removed = False
         self._failure: Exception | None = None
         self.snapshotter = Snapshotter(
             storage.snapshots,
@@ -103,13 +128,27 @@ class Driver:
             clock,
             self._wake.set,
             links.is_congested,
+            self.mailbox.is_connected,
+            self.replica.check,
         )
         if storage.image is not None:
             self.replica.restore(storage.image)
             self.snapshotter.index = storage.image.index
         self._policy = policy
-        peers = self._member_ids() - {self.raft_id}
-        self.library = Library(self.raft_id, peers, self.log, self.snapshotter, config, self, random)
+        peers = self.replica.membership.ids - {raft_id}
+        self.library = library = Library(raft_id, peers, self.log, self.snapshotter, config, self, random)
+        stall_seconds = config.election_min_seconds / 2
+        self._elections = Elections(stall_seconds, random)
+        self.state = state = NodeState(raft_id, library, self.log, self.replica, self._elections)
+        self._candidacy = Candidacy(
+            state, library, self.mailbox, self._elections, clock.monotonic, stall_seconds, self.reply
+        )
+        self.receiver = Receiver(
+            self, self.mailbox, library, self._elections, Admission(state, config.election_min_seconds)
+        )
+        office = Office(state, library, self.log, self.mailbox, self.reply)
+        self.handover = Handover(office, clock.monotonic, config.election_max_seconds, self.wake)
+        self._contact = Contact(raft_id, library, self.log, self.mailbox, links, config.heartbeat_seconds)
 
     def wake(self) -> None:
         """Have a cycle run soon."""
@@ -142,27 +181,33 @@ class Driver:
             refusal = error
         self.proposals.applied(index, refusal)
 
-    def _member_ids(self) -> set[int]:
-        return {member.raft_id for member in self.replica.membership.members}
-
     def _members_changed(self) -> None:
-        members, counted = self._member_ids() - {self.raft_id}, self.library.peers
-        for raft_id in members - counted:
+        members, counted = self.state.peers, self.library.peers
+        for raft_id in sorted(members - counted):
             self.library.add_peer(raft_id)
-        for raft_id in counted - members:
+        for raft_id in sorted(counted - members):
             self.library.remove_peer(raft_id)
         self._tell_members()
         if self.raft_id in self.replica.membership.removed:
-            self._callbacks.removed()
+            self.own_removal()
 
     def _tell_members(self) -> None:
         membership = self.replica.membership
-        self._links.update_members(membership.members, membership.removed)
+        self._links.update_members(membership.members or self._known_members, membership.removed)
         self._callbacks.membership()
+
+    def own_removal(self) -> None:
+        """Take no further part: the group has removed this node."""
+        if not self._removed:
+            self._removed = True
+            log.warning("this manager was removed from the raft group", raft_id=f"{self.raft_id:x}")
+            self._callbacks.removed()
 
     def leading_changed(self, leading: bool) -> None:
         """Note that this node leads or ceased to lead; announcing waits for its no-op to be applied."""
         if not leading:
+            self._elections.forget_leader()
+            self.snapshotter.end_transfers()
             self.resign(LeadershipLostError)
 
     def resign(self, error: Callable[[], ProposalError]) -> None:
@@ -173,9 +218,41 @@ class Driver:
             self.replica.machine.leadership_lost()
         self.proposals.fail_all(error)
 
-    def post(self, peer: int, message: Message) -> None:
+    def post(self, peer: int, term: int, message: Message) -> None:
         """Take a message of the library; it leaves when this cycle releases it."""
-        self.mailbox.post(peer, message)
+        self.mailbox.post(Envelope(self.raft_id, peer, term, self._candidacy.stamp(message)))
+
+    def is_congested(self, peer: int) -> bool:
+        """Tell whether a peer should be sent nothing more for now."""
+        return self._links.is_congested(peer)
+
+    # -- Host of the receiver -----------------------------------------------------------------------------
+
+    def reply(self, peer: int, message: Message) -> None:
+        """Post a message of the current term."""
+        self.mailbox.post(Envelope(self.raft_id, peer, self.library.term, message))
+
+    async def install(self, part: SnapshotPart) -> Image | None:
+        """Take a piece of a snapshot; return the snapshot once it is complete, durable and restored."""
+        assert part.piece is not None
+        receiving = self.snapshotter.receive(part.piece, self.library.applied_index)
+        image = await self._contact.during(receiving)
+        if image is not None:
+            try:
+                self.replica.restore(image)
+            except Exception as error:  # whatever the state machine raises is a divergence
+                self._failure = ApplyError(image.index, error)
+                self._failure.__cause__ = error
+        return image
+
+    def installed(self, image: Image) -> None:
+        """Go on from a snapshot that the library has taken over."""
+        self.library.resume(image.index, image.index)
+        self.library.replace_peers(self.state.peers)
+        self._tell_members()
+        log.info("installed the leader's snapshot", index=image.index)
+        if self.raft_id in self.replica.membership.removed:
+            self.own_removal()
 
     # -- Running ------------------------------------------------------------------------------------------
 
@@ -198,98 +275,74 @@ class Driver:
         """Apply the committed entries behind the snapshot, in passes; then campaign if alone (H18)."""
         self._tell_members()
         library = self.library
-        commit = self.log.getRaftCommitIndex()
         start = max(self.snapshotter.index, 1)  # the log's built-in first entry counts as applied
-        library.resume(start, start)
-        while library.applied_index < commit:
-            applied = library.applied_index
-            library.resume(applied, min(applied + MAX_ENTRIES_PER_PASS, commit))
+        library.resume(start, self.log.getRaftCommitIndex())
+        while library.applied_index < library.commit_index:
             library.postpone_election()
             library.tick()
             if self._failure is not None:
                 raise self._failure
             await asyncio.sleep(0)
-        if library.peers:
-            library.postpone_election()
-        else:
+        if self.state.members == {self.raft_id}:
             library.campaign_now()
+        else:
+            library.postpone_election()
 
     async def _cycle(self) -> bool:
         """Run one cycle; tell whether another should follow at once."""
-        await self._deliver()
+        await self.receiver.deliver()
         news = self._tick()
-        if self.library.leading and (news or self.snapshotter.can_send):
-            self.library.send_appends()
-            self.snapshotter.sent()
+        library, snapshotter = self.library, self.snapshotter
+        if library.leading and (news or snapshotter.can_send):
+            library.send_appends()
+            snapshotter.sent()
+        self.handover.look()
         pending = self.log.take_pending()
         self._release(self.mailbox.take_early())
         if pending is not None:
-            await self._lanes.log.run(lambda: self.log.write(pending))
+            await self._sync(pending)
         self._release(self.mailbox.take_outbox())
         self._announce()
-        self.snapshotter.begin()
-        snapshot_due = self.snapshotter.is_due(self.library.applied_index)
+        snapshotter.begin()
+        snapshot_due = snapshotter.is_due(library.applied_index)
         if snapshot_due:
-            self.library.request_snapshot()
+            library.request_snapshot()
         if pending is None:
             await asyncio.sleep(0)  # a row of cycles without a sync must not hold the loop
         # After a sync the leader's own copy counts: look at the commit index again.
-        leading = self.library.leading
-        if leading and (pending is not None or self.snapshotter.can_send):
+        if library.leading and (pending is not None or snapshotter.can_send):
             return True
-        return snapshot_due or self.proposals.has_queued or self.mailbox.has_inbox
-
-    async def _deliver(self) -> None:
-        for item in self.mailbox.take_inbox():
-            if isinstance(item, LinkChange):
-                self.library.set_connected(item.peer, item.connected)
-            else:
-                await self._receive(item)
-
-    async def _receive(self, item: Received) -> None:
-        """Hand one message to the library. The admission filter (hazards, 6) belongs before all of this."""
-        message, library = item.message, self.library
-        carried: tuple[Piece, bool, bool] | None = message.get("serialized")
-        image = None
-        if carried is not None and message["type"] == APPEND and message["term"] >= library.term:
-            image = await self.snapshotter.receive(carried[0], library.applied_index)
-        if image is not None:
-            self.replica.restore(image)
-        library.receive(item.sender, message)
-        if image is not None:
-            library.resume(image.index, image.index)
-            library.replace_peers(self._member_ids() - {self.raft_id})
-            self._tell_members()
-            log.info("installed the leader's snapshot", index=image.index)
+        queued = self.proposals.has_queued and self.announced and not self.handover.holds_proposals
+        unapplied = library.applied_index < library.commit_index
+        return snapshot_due or queued or unapplied or self.mailbox.has_inbox
 
     def _tick(self) -> bool:
         """Append, commit and apply; tell whether a leader has something to send."""
-        library = self.library
+        library, receiver = self.library, self.receiver
         last, commit = self.log.last_index, library.commit_index
-        if self.announced:
+        if self.announced and not self.handover.holds_proposals:
             for command in self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS):
                 library.append(command)
-        self._look_at_deadline()
+        self._candidacy.look()
         self.log.keep_entries = self._policy().keep_entries
         self.log.disk_floor = self.snapshotter.oldest_index
         library.tick()
+        self._candidacy.ticked()
         if self._failure is not None:
             raise self._failure
-        return (last, commit) != (self.log.last_index, library.commit_index)
+        was_reset, receiver.was_reset = receiver.was_reset, False
+        return was_reset or (last, commit) != (self.log.last_index, library.commit_index)
 
-    def _look_at_deadline(self) -> None:
-        """Hold back a candidacy that is due to a stall of this loop, or cannot be held (H14, H32)."""
-        library = self.library
-        if library.leading or not library.peers:
-            return
-        overdue = self._clock.monotonic() - library.election_deadline
-        cut_off = not any(self.mailbox.is_connected(peer) for peer in library.peers)
-        if overdue > self._config.election_min_seconds / 2 or (overdue > 0 and cut_off):
-            library.postpone_election()
+    async def _sync(self, pending: Pending) -> None:
+        writing = self._lanes.log.run(lambda: self.log.write(pending))
+        if self.state.peers:
+            await self._contact.during(writing)
+        else:
+            await writing
 
-    def _release(self, messages: list[tuple[int, Message]]) -> None:
-        for peer, message in messages:
-            self._links.send(peer, message)
+    def _release(self, messages: list[Envelope]) -> None:
+        for envelope in messages:
+            self._links.send(envelope)
 
     def _announce(self) -> None:
         library = self.library
@@ -319,6 +372,8 @@ class Driver:
             timer.cancel()
 
     def _due(self) -> float | None:
-        if not self.library.leading:
-            return self.library.election_deadline
-        return self.library.heartbeat_due if self.library.peers else None
+        library = self.library
+        own = library.heartbeat_due if library.leading else library.election_deadline
+        if library.leading and not self.state.peers:
+            return self.handover.deadline
+        return own if self.handover.deadline is None else min(own, self.handover.deadline)

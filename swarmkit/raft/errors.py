@@ -13,6 +13,8 @@ RaftError
 │       └── DiskFullError       ... because the disk is full
 ├── ApplyError                  the state machine refused a committed entry: managers have diverged
 ├── MembershipError             an invalid change of the group; nothing was changed
+│   └── QuorumRiskError         the group might not be able to decide any more afterwards
+├── TransferError               the leadership was not handed over
 └── ProposalQueueFullError      too many proposals wait (also a ProposalError); try again later
 """
 
@@ -87,6 +89,14 @@ class ApplyError(RaftError):
 
 class MembershipError(RaftError):
     """A change of the group that is not valid now; nothing was changed."""
+
+
+class QuorumRiskError(MembershipError):
+    """A removal after which the reachable members might not be a majority; nothing was changed."""
+
+
+class TransferError(RaftError):
+    """The leadership was not handed over to whom it was meant for; the text says why."""
 
 
 class ProposalQueueFullError(RaftError, ProposalError):

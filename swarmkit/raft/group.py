@@ -1,14 +1,17 @@
-"""Changing the group from its leader: one change at a time, and this member's own address."""
+"""What a leader does to its group: one change at a time (contract/raft-store-manager.md, 11, 12 and 21)."""
 
 import asyncio
+import random as random_module
 
 from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.log import get_logger
 from swarmkit.raft.driver import Driver
 from swarmkit.raft.entries import membership_command
-from swarmkit.raft.errors import MembershipError
+from swarmkit.raft.errors import MembershipError, QuorumRiskError
 from swarmkit.raft.log_pb2 import MembershipChange
+from swarmkit.raft.membership import pick_raft_id
+from swarmkit.raft.quorum import survives_removal
 from swarmkit.store.proposer import LeadershipLostError, ProposalError
 
 log = get_logger(__name__)
@@ -17,9 +20,10 @@ log = get_logger(__name__)
 class GroupChanges:
     """Proposes changes of the group. At most one is in flight: quorums of two need not overlap."""
 
-    def __init__(self, driver: Driver, owner: TaskOwner, addr: str) -> None:
+    def __init__(self, driver: Driver, owner: TaskOwner, random: random_module.Random, addr: str) -> None:
         self._driver = driver
         self._owner = owner
+        self._random = random
         self._addr = addr
         self._in_flight = False
 
@@ -47,6 +51,69 @@ class GroupChanges:
         self._in_flight = False
         if not future.cancelled():
             future.exception()  # looked at, should the caller have gone
+
+    async def add(self, node_id: str, addr: str) -> int:
+        """Make a node a member, or give a member its new address; return its raft id once that is applied.
+
+        The change is decided by the members so far. The new one counts from then on: behind the second member
+        nothing is decided until it takes part. Who calls this has checked that it answers at ``addr``.
+
+        Raises:
+            MembershipError, LeadershipLostError: as ``commit``.
+        """
+        membership = self._driver.replica.membership
+        if not node_id or not addr:
+            raise MembershipError("a member needs a node id and an address")
+        for known in membership.members:
+            if known.node_id == node_id:
+                if known.addr != addr:
+                    moved = api.RaftMember(raft_id=known.raft_id, node_id=node_id, addr=addr)
+                    await self.commit(MembershipChange(kind=MembershipChange.UPDATE, member=moved))
+                return known.raft_id
+        raft_id = pick_raft_id(self._random, membership.ids | membership.removed)
+        member = api.RaftMember(raft_id=raft_id, node_id=node_id, addr=addr)
+        await self.commit(MembershipChange(kind=MembershipChange.ADD, member=member))
+        return raft_id
+
+    def survives_removal(self, raft_id: int) -> bool:
+        """Tell whether the members that can be reached now could go on without this one."""
+        driver = self._driver
+        members = driver.replica.membership.ids
+        reachable = {peer for peer in members if driver.mailbox.is_connected(peer)} | {driver.raft_id}
+        return survives_removal(members, reachable, raft_id)
+
+    async def remove(self, raft_id: int) -> None:
+        """Remove a member for ever; return once that is applied.
+
+        Raises:
+            QuorumRiskError: those left might not be able to decide; nothing was changed.
+            MembershipError: it is this leader itself, or as ``commit``.
+            LeadershipLostError: as ``commit``.
+        """
+        driver = self._driver
+        member = api.RaftMember(raft_id=raft_id)
+        change = MembershipChange(kind=MembershipChange.REMOVE, member=member)
+        driver.replica.membership.check(change)
+        if raft_id == driver.raft_id:
+            raise MembershipError(
+                "the leader does not remove itself: transfer the leadership, and let the successor do it"
+            )
+        if not self.survives_removal(raft_id):
+            raise QuorumRiskError(
+                f"removing member {raft_id:x} may result in loss of quorum: too few others are reachable"
+            )
+        await self.commit(change)
+
+    async def hand_over(self, heir: int | None = None) -> int:
+        """Hand the leadership to ``heir``, or to the best peer; return the raft id of the next leader.
+
+        Proposals wait meanwhile, and fail only if leadership really moves.
+
+        Raises:
+            LeadershipLostError: this node does not lead.
+            TransferError: nobody took over in time; this node may lead on.
+        """
+        return await self._driver.handover.run(heir)
 
     def set_address(self, addr: str) -> None:
         """Make ``addr`` this member's address: at once if leading, else when it next leads."""

@@ -16,10 +16,11 @@ from pysyncobj import SyncObj, SyncObjConf, syncobj
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
-from swarmkit.raft.config import RaftConfig
+from swarmkit.raft.config import MAX_ENTRIES_PER_PASS, RaftConfig
+from swarmkit.raft.dialect import from_library, to_library
 from swarmkit.raft.errors import LibraryError
 from swarmkit.raft.log import RaftLog
-from swarmkit.raft.transport import Message
+from swarmkit.raft.messages import Message, Reply, SnapshotPart, VoteRequest
 
 VERSION = "0.3.17"
 
@@ -28,7 +29,7 @@ METHODS = (
     "_SyncObj__onMessageReceived",
     "_SyncObj__onNodeConnected",
     "_SyncObj__onNodeDisconnected",
-    "_SyncObj__doApplyCommand",
+    "_SyncObj__applyLogEntries",
     "_SyncObj__generateRaftTimeout",
     "_SyncObj__sendAppendEntries",
     "_SyncObj__doChangeCluster",
@@ -42,6 +43,8 @@ ATTRIBUTES = (
     "_SyncObj__raftElectionDeadline",
     "_SyncObj__raftNextIndex",
     "_SyncObj__raftMatchIndex",
+    "_SyncObj__lastResponseTime",
+    "_SyncObj__raftState",
     "_SyncObj__raftCommitIndex",
     "_SyncObj__raftLastApplied",
     "_SyncObj__noopIDx",
@@ -68,7 +71,11 @@ BATCH_BYTES = 2 << 20
 #: Out of reach: the driver alone asks for snapshots (H29).
 _NEVER = 10**9
 
+_CANDIDATE = 1
 _LEADER = 2
+
+#: Below the term of every entry: whoever is asked for a vote with it adopts the term and gives none.
+_NO_LOG = -1
 
 
 class Events(Protocol):
@@ -82,8 +89,12 @@ class Events(Protocol):
         """Note that this node began or ceased to lead."""
         ...
 
-    def post(self, peer: int, message: Message) -> None:
-        """Send a message once the log is synced."""
+    def post(self, peer: int, term: int, message: Message) -> None:
+        """Send a message of this term once the log is synced."""
+        ...
+
+    def is_congested(self, peer: int) -> bool:
+        """Tell whether a peer should be sent nothing more for now."""
         ...
 
 
@@ -163,24 +174,41 @@ class _LogAttribute:
 class _Wire(Transport):  # type: ignore[misc]  # the library is untyped
     """The library's transport: everything it sends goes to the driver.
 
-    A peer that needs a snapshot counts as disconnected for the rest of the library's send loop, which would
-    otherwise push all of it, or empty messages while it is not ready, for a whole heartbeat (H9, H28).
+    In one pass of its send loop the library would push all it has to a peer, for a whole heartbeat. So a peer
+    counts as disconnected for the rest of the pass once it is sent a piece of a snapshot, and as long as too
+    much waits for it already (H9, H28).
     """
 
     def __init__(self, events: Events) -> None:
         super().__init__(None, None, None)
         self._events = events
         self._paused: set[Any] = set()
+        self.core: Any = None
 
-    def send(self, node: Any, message: Message) -> bool:
-        self._events.post(int(node.id, 16), message)
-        if "serialized" in message:
-            self._paused.add(node)
-            self._onNodeDisconnected(node)
+    def send(self, node: Any, message: dict[str, Any]) -> bool:
+        found = from_library(message)
+        if found is None:
+            return False
+        peer = _raft_id(node)
+        term = message.get("term", self.core.raftCurrentTerm)
+        self._events.post(peer, term, found)
+        if isinstance(found, SnapshotPart) or self._events.is_congested(peer):
+            self._pause(node)
         return True
 
-    def end_pause(self) -> None:
-        """Connect those peers again; after each call into the library."""
+    def _pause(self, node: Any) -> None:
+        if self.core.isNodeConnected(node):
+            self._paused.add(node)
+            self._onNodeDisconnected(node)
+
+    def begin_pass(self, nodes: Iterable[Any]) -> None:
+        """Leave out those for whom too much waits; what waits tells them that the leader lives."""
+        for node in nodes:
+            if self._events.is_congested(_raft_id(node)):
+                self._pause(node)
+
+    def end_pass(self) -> None:
+        """Connect those peers again."""
         for node in self._paused:
             self._onNodeConnected(node)
         self._paused.clear()
@@ -205,9 +233,22 @@ class _Core(SyncObj):  # type: ignore[misc]  # the library is untyped
         self.own_random = random
         self.own_wire = _Wire(events)
         super().__init__(self_node, others, conf, transport=self.own_wire)
+        self.own_wire.core = self
 
-    def _SyncObj__doApplyCommand(self, command: bytes) -> None:
-        self.own_events.apply(self._SyncObj__raftLastApplied + 1, command)
+    def _SyncObj__applyLogEntries(self) -> bool:
+        """Apply what is committed, but not too much at once (H25, R8); entries are ours, callbacks unused."""
+        applied: int = self._SyncObj__raftLastApplied  # type: ignore[has-type]  # set by the library
+        upto = min(self._SyncObj__raftCommitIndex, applied + MAX_ENTRIES_PER_PASS)
+        if upto > applied:
+            for entry in self.own_log.between(applied, upto):
+                self.own_events.apply(entry.index, entry.data)
+                self._SyncObj__raftLastApplied = entry.index
+        return False
+
+    def _SyncObj__sendAppendEntries(self) -> None:
+        self.own_wire.begin_pass(self._SyncObj__otherNodes)
+        super()._SyncObj__sendAppendEntries()
+        self.own_wire.end_pass()
 
     def _SyncObj__generateRaftTimeout(self) -> float:
         conf = self.conf
@@ -215,8 +256,20 @@ class _Core(SyncObj):  # type: ignore[misc]  # the library is untyped
         return timeout
 
 
-def _node(raft_id: int) -> Any:
-    return Node(f"{raft_id:x}")  # text: the library joins and compares ids (H33)
+class _Peer(Node):  # type: ignore[misc]  # the library is untyped
+    """A member. Hashed by number, so that the library's sets have the same order in every process."""
+
+    def __init__(self, raft_id: int) -> None:
+        super().__init__(f"{raft_id:x}")  # text: the library joins and compares ids (H33)
+        self.raft_id = raft_id
+
+    def __hash__(self) -> int:
+        return hash(self.raft_id)
+
+
+def _raft_id(node: Any) -> int:
+    raft_id: int = node.raft_id
+    return raft_id
 
 
 class Library:
@@ -261,7 +314,7 @@ class Library:
             commandsQueueSize=0,
             onStateChanged=self._state_changed,
         )
-        self._core = _Core(_node(raft_id), [_node(peer) for peer in peers], conf, log, events, random)
+        self._core = _Core(_Peer(raft_id), [_Peer(peer) for peer in peers], conf, log, events, random)
         self._core._SyncObj__serializer = serializer
 
     def _state_changed(self, old: int, new: int) -> None:
@@ -276,16 +329,23 @@ class Library:
     def tick(self) -> None:
         """Run one tick: campaign if due, commit, apply, append what was queued, look after snapshots."""
         self._core.doTick(0)
-        self._core.own_wire.end_pause()
 
-    def receive(self, peer: int, message: Message) -> None:
-        """Handle one admitted message."""
-        self._core._SyncObj__onMessageReceived(_node(peer), message)
-        self._core.own_wire.end_pause()
+    def receive(self, peer: int, term: int, message: Message) -> None:
+        """Handle one admitted message of this term."""
+        core, node = self._core, _Peer(peer)
+        next_index = core._SyncObj__raftNextIndex.get(node, 0)
+        core._SyncObj__onMessageReceived(node, to_library(term, message))
+        if isinstance(message, Reply) and not message.reset and next_index:
+            # R6: what is on its way already is not sent again; should it get lost, the peer resets.
+            core._SyncObj__raftNextIndex[node] = max(next_index, core._SyncObj__raftNextIndex[node])
+
+    def adopt_term(self, peer: int, term: int) -> None:
+        """Take over a higher term that a peer knows: follow, and vote for nobody."""
+        self.receive(peer, term, VoteRequest(0, _NO_LOG))
 
     def set_connected(self, peer: int, connected: bool) -> None:
         """Report that a peer can or cannot be sent to."""
-        node = _node(peer)
+        node = _Peer(peer)
         if connected:
             self._core._SyncObj__onNodeConnected(node)
         else:
@@ -298,7 +358,6 @@ class Library:
     def send_appends(self) -> None:
         """Send entries and commit index to all peers now."""
         self._core._SyncObj__sendAppendEntries()
-        self._core.own_wire.end_pause()
 
     def request_snapshot(self) -> None:
         """Have the next tick call the serializer."""
@@ -306,28 +365,42 @@ class Library:
 
     def add_peer(self, peer: int) -> None:
         """Count a new member from now on."""
-        self._core._SyncObj__doChangeCluster(["add", f"{peer:x}", _node(peer)])
+        self._core._SyncObj__doChangeCluster(["add", f"{peer:x}", _Peer(peer)])
 
     def remove_peer(self, peer: int) -> None:
         """Count a member no longer."""
-        self._core._SyncObj__doChangeCluster(["rem", f"{peer:x}", _node(peer)])
+        self._core._SyncObj__doChangeCluster(["rem", f"{peer:x}", _Peer(peer)])
 
     def replace_peers(self, peers: Iterable[int]) -> None:
         """Take over the members of an installed snapshot."""
-        self._core._SyncObj__updateClusterConfiguration([_node(peer) for peer in peers])
+        self._core._SyncObj__updateClusterConfiguration([_Peer(peer) for peer in peers])
 
     def resume(self, applied: int, commit: int) -> None:
         """Set applied and commit index after construction."""
         self._core._SyncObj__raftLastApplied = applied
         self._core._SyncObj__raftCommitIndex = commit
 
+    def raise_commit(self, index: int) -> None:
+        """Note that entries up to ``index`` are committed; the log has them."""
+        core = self._core
+        if index > core._SyncObj__raftCommitIndex:
+            core._SyncObj__raftCommitIndex = min(index, core.own_log.last_index)
+            core.own_log.setRaftCommitIndex(core._SyncObj__raftCommitIndex)
+
+    def excuse_silence(self, seconds: float) -> None:
+        """Do not hold it against the peers that nobody here listened to them for a while (H14)."""
+        answers = self._core._SyncObj__lastResponseTime
+        for node in answers:
+            answers[node] += seconds
+
     def campaign_now(self) -> None:
         """Have the next tick campaign."""
         self._core._SyncObj__raftElectionDeadline = 0
 
-    def postpone_election(self) -> None:
-        """Wait one more random time-out for a leader."""
-        self._core._SyncObj__raftElectionDeadline = _loop_time() + self._core._SyncObj__generateRaftTimeout()
+    def postpone_election(self, seconds: float | None = None) -> None:
+        """Wait for a leader for some seconds more, or for one more random time-out."""
+        delay = self._core._SyncObj__generateRaftTimeout() if seconds is None else seconds
+        self._core._SyncObj__raftElectionDeadline = _loop_time() + delay
 
     # -- State --------------------------------------------------------------------------------------------
 
@@ -337,10 +410,15 @@ class Library:
         return bool(self._core._isLeader())
 
     @property
+    def campaigning(self) -> bool:
+        """Whether this node is a candidate."""
+        return bool(self._core._SyncObj__raftState == _CANDIDATE)
+
+    @property
     def leader(self) -> int | None:
         """The raft id of the last known leader."""
         node = self._core._getLeader()
-        return None if node is None else int(node.id, 16)
+        return None if node is None else _raft_id(node)
 
     @property
     def term(self) -> int:
@@ -381,4 +459,9 @@ class Library:
     @property
     def peers(self) -> frozenset[int]:
         """The other members that count."""
-        return frozenset(int(node.id, 16) for node in self._core._SyncObj__otherNodes)
+        return frozenset(_raft_id(node) for node in self._core._SyncObj__otherNodes)
+
+    def match_index(self, peer: int) -> int:
+        """How far a peer's log is known to be as this leader's; 0 if nothing is known."""
+        index: int = self._core._SyncObj__raftMatchIndex.get(_Peer(peer), 0)
+        return index

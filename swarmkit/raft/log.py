@@ -5,6 +5,7 @@ takes what has collected (``take_pending``), has it written and synced as one ba
 (``write``), and only then lets out messages and acknowledgements that speak of it.
 """
 
+import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -170,6 +171,15 @@ class RaftLog:
     def last_index(self) -> int:
         """Index of the newest entry."""
         return self._entries[-1].index
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry with this index; None if it is not in memory."""
+        position = index - self._entries[0].index
+        return self._entries[position].term if 0 <= position < len(self._entries) else None
+
+    def first_of_term(self, term: int) -> int:
+        """Return the index of the first entry in memory whose term is not below ``term``."""
+        return self._entries[0].index + bisect.bisect_left(self._entries, term, key=lambda entry: entry.term)
 
     def between(self, after: int, upto: int) -> list[Entry]:
         """Return the entries with ``after`` < index <= ``upto``."""

@@ -20,7 +20,9 @@ class Membership:
 
     def __init__(self) -> None:
         self._members: dict[int, api.RaftMember] = {}
-        self._removed: set[int] = set()
+        self._removed: frozenset[int] = frozenset()
+        #: The raft ids of the present members.
+        self.ids: frozenset[int] = frozenset()
 
     @property
     def members(self) -> list[api.RaftMember]:
@@ -30,7 +32,7 @@ class Membership:
     @property
     def removed(self) -> frozenset[int]:
         """The raft ids that were removed."""
-        return frozenset(self._removed)
+        return self._removed
 
     def get(self, raft_id: int) -> api.RaftMember | None:
         """Return a present member."""
@@ -89,12 +91,13 @@ class Membership:
         )
         if change.kind == MembershipChange.REMOVE:
             del self._members[member.raft_id]
-            self._removed.add(member.raft_id)
-            return
-        if change.kind == MembershipChange.RESET:
-            self._removed.update(raft_id for raft_id in self._members if raft_id != member.raft_id)
-            self._members.clear()
-        self._members[member.raft_id] = member
+            self._removed |= {member.raft_id}
+        else:
+            if change.kind == MembershipChange.RESET:
+                self._removed |= self.ids - {member.raft_id}
+                self._members.clear()
+            self._members[member.raft_id] = member
+        self.ids = frozenset(self._members)
 
     def snapshot(self) -> api.ClusterSnapshot:
         """Return the state as a snapshot carries it."""
@@ -103,7 +106,8 @@ class Membership:
     def restore(self, snapshot: api.ClusterSnapshot) -> None:
         """Take over a snapshot's state. Removed ids are never forgotten."""
         self._members = {member.raft_id: member for member in snapshot.members}
-        self._removed.update(snapshot.removed)
+        self.ids = frozenset(self._members)
+        self._removed |= frozenset(snapshot.removed)
 
 
 def pick_raft_id(random: random_module.Random, taken: Iterable[int]) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random as random_module
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from swarmkit.raft.entries import read_command, store_command
 from swarmkit.raft.files import FileSystem, OsFiles
 from swarmkit.raft.group import GroupChanges
 from swarmkit.raft.lanes import ThreadLane
-from swarmkit.raft.log_pb2 import MembershipChange
 from swarmkit.raft.membership import pick_raft_id
-from swarmkit.raft.storage import Storage, erase_storage, found_storage, open_storage
+from swarmkit.raft.storage import Storage, erase_storage, found_storage, join_storage, open_storage
 from swarmkit.raft.transport import Mailbox, NoLinks, PeerLinks
 from swarmkit.raft.wal import Identity
 from swarmkit.store.proposer import (
@@ -31,6 +30,19 @@ from swarmkit.store.proposer import (
 )
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class JoinReply:
+    """What the leader answered when it added this node.
+
+    Attributes:
+        raft_id: of this node from now on.
+        members: where the others are reached.
+    """
+
+    raft_id: int
+    members: Sequence[api.RaftMember]
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,9 @@ class RaftNode:
         policy: asked in every cycle; typically reads the cluster object. Must not fail.
         random: raft id and election time-outs.
         on_fatal: told, once, why the node stopped by itself; the process should end.
+        on_removed: told, once, that the group has removed this node: ``stop`` it and erase its state.
+        joined: what ``Join`` answered, for a node without a log that joins an existing group. A node that has
+            a log goes on with it, and takes only addresses from this until its log tells the members.
         files: the disk.
         links: carries messages to other members.
         lanes: threads; made and closed here unless given.
@@ -96,6 +111,8 @@ class RaftNode:
         policy: Callable[[], SnapshotPolicy] = SnapshotPolicy,
         random: random_module.Random | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
+        on_removed: Callable[[], None] | None = None,
+        joined: JoinReply | None = None,
         files: FileSystem | None = None,
         links: PeerLinks | None = None,
         lanes: Lanes | None = None,
@@ -111,6 +128,8 @@ class RaftNode:
         self._policy = policy
         self._random = random or random_module.SystemRandom()
         self._on_fatal = on_fatal
+        self._on_removed = on_removed
+        self._joined = joined
         self._files = files or OsFiles()
         self._links = links or NoLinks()
         self._lanes = lanes or Lanes(ThreadLane("raft-log"), ThreadLane("raft-snapshots"))
@@ -124,7 +143,7 @@ class RaftNode:
         self._changes: GroupChanges | None = None
 
     async def start(self) -> None:
-        """Restore the state machine from disk, or found a new group, and begin to take part.
+        """Restore the state machine from disk, or found or join a group, and begin to take part.
 
         Returns with everything applied that is known to be committed; a lone member leads a moment later.
 
@@ -145,9 +164,10 @@ class RaftNode:
                 self._lanes,
                 self._links,
                 callbacks,
+                self._joined.members if self._joined is not None else (),
             )
             self._driver = driver
-            self._changes = GroupChanges(driver, self._owner, self._addr)
+            self._changes = GroupChanges(driver, self._owner, self._random, self._addr)
             await driver.replay()
         except BaseException:
             self._driver = self._changes = None
@@ -160,6 +180,10 @@ class RaftNode:
         found = open_storage(self._files, self._state_dir, self._cipher, self._node_id, config.segment_bytes)
         if found is not None:
             return found
+        if self._joined is not None:
+            identity = Identity(self._joined.raft_id, self._node_id)
+            log.info("joining a raft group", raft_id=f"{identity.raft_id:x}", node_id=self._node_id)
+            return join_storage(self._files, self._state_dir, self._cipher, identity, config.segment_bytes)
         identity = Identity(pick_raft_id(self._random, ()), self._node_id)
         log.info("founding a raft group", raft_id=f"{identity.raft_id:x}", node_id=self._node_id)
         return found_storage(
@@ -177,6 +201,7 @@ class RaftNode:
         """
         self._stopped = True
         if self._driver is not None:
+            self._driver.handover.abandon()
             self._driver.resign(StoppedError)
             self._driver.request_stop()
         if self._task is not None:
@@ -189,6 +214,9 @@ class RaftNode:
     async def _run(self, driver: Driver) -> None:
         try:
             await driver.run()
+            self._stopped = True
+            driver.handover.abandon()
+            driver.resign(StoppedError)
             await self._lanes.log.run(driver.log.close)
         except Exception as error:  # the boundary of the task: whatever ends the cycle ends the node
             await self._fail(driver, error)
@@ -197,6 +225,7 @@ class RaftNode:
         log.error("the raft node stops", raft_id=f"{driver.raft_id:x}", error=error)
         self._stopped = True
         try:
+            driver.handover.abandon()
             driver.resign(StoppedError)
         except Exception:
             log.exception("the state machine failed while the raft node stopped")
@@ -286,6 +315,8 @@ class RaftNode:
         self._removed = True
         if self._driver is not None:
             self._driver.request_stop()
+        if self._on_removed is not None:
+            self._on_removed()
 
     @property
     def removed(self) -> bool:
@@ -356,17 +387,16 @@ class RaftNode:
             waiting=len(driver.proposals),
         )
 
-    async def change_membership(self, change: MembershipChange) -> int:
-        """Commit a change of the group, one at a time; return the index of its entry once it is applied.
+    @property
+    def group(self) -> GroupChanges:
+        """What a leader can do to its group: add, remove, hand over.
 
         Raises:
-            MembershipError: not valid, or another change is in flight.
-            LeadershipLostError: leadership is not announced here, or was lost meanwhile.
             StoppedError: the node is not running.
         """
         self._running()
         assert self._changes is not None
-        return await self._changes.commit(change)
+        return self._changes
 
     def set_address(self, addr: str) -> None:
         """Make ``addr`` this member's address: at once if leading, else when it next leads."""

@@ -44,15 +44,28 @@ class Replica:
 
         return payload
 
+    def check(self, image: Image) -> None:
+        """Refuse a snapshot that cannot be restored here.
+
+        Raises:
+            ValueError: its payload is of a kind that is not known.
+            DecodeError: it is no payload at all.
+        """
+        _payload(image)
+
     def restore(self, image: Image) -> None:
         """Replace both states by a snapshot's.
 
         Raises:
-            ValueError: its payload is of a kind that is not known; nothing was changed.
-        DecodeError: it is no payload at all.
+            ValueError, DecodeError: as ``check``; nothing was changed.
         """
-        payload = SnapshotPayload.FromString(image.payload)
-        if payload.version != api.Snapshot.V0:
-            raise ValueError(f"snapshot of version {payload.version} is not known")
+        payload = _payload(image)
         self.membership.restore(payload.membership)
         self.machine.restore(payload.store)
+
+
+def _payload(image: Image) -> SnapshotPayload:
+    payload = SnapshotPayload.FromString(image.payload)
+    if payload.version != api.Snapshot.V0:
+        raise ValueError(f"snapshot of version {payload.version} is not known")
+    return payload

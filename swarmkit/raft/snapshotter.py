@@ -69,6 +69,8 @@ class Snapshotter:
         clock: measures.
         wake: called when one is written or has failed.
         is_congested: tells whether a peer should be sent no piece now.
+        is_connected: tells whether a peer can be sent to at all.
+        check: raises ValueError or DecodeError for a snapshot that could not be restored.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Snapshotter:
         clock: Clock,
         wake: Callable[[], None],
         is_congested: Callable[[int], bool],
+        is_connected: Callable[[int], bool],
+        check: Callable[[Image], None],
     ) -> None:
         self._store = store
         self._identity = identity
@@ -94,10 +98,14 @@ class Snapshotter:
         self._covered: int | None = None
         self._job: SnapshotJob | None = None
         self._is_congested = is_congested
+        self._is_connected = is_connected
+        self._check = check
         self._writing: asyncio.Task[None] | None = None
         self._outgoing: Outgoing | None = None
+        self._served: set[str] = set()
         self._is_fresh = False
         self._wanted = False
+        self._loading = False
         self._incoming = Incoming(MAX_SNAPSHOT_BYTES)
         self._installed: Image | None = None
         self._tried = 0
@@ -121,8 +129,8 @@ class Snapshotter:
         job, self._job = self._job, None
         if job is not None:
             self._writing = self._owner.spawn(self._write(job), f"snapshot {job.last.index}")
-        if self._wanted:
-            self._wanted = False
+        if self._wanted and not self._loading:
+            self._wanted, self._loading = False, True
             self._owner.spawn(self._load_outgoing(), "load snapshot")
 
     async def _write(self, job: SnapshotJob) -> None:
@@ -158,6 +166,8 @@ class Snapshotter:
         except (StorageError, OSError) as error:
             log.error("cannot read the snapshot that a member needs", error=error)
             return
+        finally:
+            self._loading = False
         if self._outgoing is None:
             self._outgoing, self._is_fresh = loaded, loaded is not None
         self._wake()
@@ -170,10 +180,24 @@ class Snapshotter:
         return self._is_fresh or any(not self._is_congested(int(peer, 16)) for peer in self._outgoing.peers)
 
     def sent(self) -> None:
-        """Note that the library has just sent to all peers; free the snapshot if nobody is in the middle."""
+        """Note that the library has just sent to all peers.
+
+        A transfer ends when its peer took no piece although it could have: it needs none any more. The
+        snapshot is freed once nobody is in the middle of it.
+        """
         self._is_fresh = False
-        if self._outgoing is not None and not self._outgoing.peers:
+        if self._outgoing is None:
+            return
+        for peer in self._outgoing.peers:
+            if peer not in self._served and not self._is_congested(int(peer, 16)):
+                self._outgoing.cancel(peer)
+        self._served.clear()
+        if not self._outgoing.peers:
             self._outgoing = None
+
+    def end_transfers(self) -> None:
+        """Send nobody anything any more: this node leads no longer."""
+        self._outgoing, self._is_fresh, self._wanted = None, False, False
 
     async def receive(self, piece: Piece, applied: int) -> Image | None:
         """Take a piece from the leader; return the snapshot once it is complete, sound and durable.
@@ -189,6 +213,7 @@ class Snapshotter:
             image = decode(whole, _WIRE_CIPHER)
             if (image.index, image.term) != (piece.index, piece.term) or image.index <= applied:
                 return None
+            self._check(image)
             self._store.save(image, self._identity)
             return image
 
@@ -239,6 +264,7 @@ class Snapshotter:
         if self._is_congested(int(peer.id, 16)):
             return None
         piece = self._outgoing.next_piece(peer.id)
+        self._served.add(peer.id)
         return piece, piece.offset == 0, piece.is_last
 
     def setTransmissionData(self, data: Any) -> bool:
@@ -246,6 +272,6 @@ class Snapshotter:
         return self._installed is not None
 
     def cancelTransmisstion(self, peer: Any) -> None:
-        """Forget a transfer to a peer."""
-        if self._outgoing is not None:
+        """Forget a transfer to a peer, unless it is only left out for a while."""
+        if self._outgoing is not None and not self._is_connected(int(peer.id, 16)):
             self._outgoing.cancel(peer.id)

@@ -131,3 +131,20 @@ def found_storage(
     )
     state = LogState(next_index=FOUNDING_INDEX + 1, commit=FOUNDING_INDEX, entries=entries)
     return Storage(wal, state, SnapshotStore(files, state_dir / SNAPSHOT_FOLDER, cipher), None)
+
+
+def join_storage(
+    files: FileSystem, state_dir: Path, cipher: RecordCipher, identity: Identity, segment_bytes: int
+) -> Storage:
+    """Begin the log of a member that an existing group has just added. Blocks.
+
+    It holds the library's own first entry alone; everything else comes from the leader.
+
+    Raises:
+        WriteFailedError: nothing was begun.
+    """
+    entries = [Entry(FIRST_COMMAND, 1, 0)]
+    folder = state_dir / LOG_FOLDER
+    wal = WriteAheadLog.create(files, folder, cipher, identity, entries, 1, segment_bytes)
+    state = LogState(next_index=2, commit=1, entries=entries)
+    return Storage(wal, state, SnapshotStore(files, state_dir / SNAPSHOT_FOLDER, cipher), None)

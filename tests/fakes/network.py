@@ -1,26 +1,80 @@
-"""Links between raft nodes of one test: in order, with a delay, and cut at will. Needs virtual time."""
+"""A network in virtual time: every link with its own delay, bandwidth and faults, all from one seed.
+
+Messages cross it as bytes, through the real codec. It opens and closes streams as a carrier would; a silent
+cut is noticed only after ``notice_seconds``, as a half-open connection is.
+"""
 
 import asyncio
-import copy
+import random
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from swarmkit.api import messages as api
+from swarmkit.raft.codec import decode, encode
+from swarmkit.raft.messages import Envelope
 from swarmkit.raft.node import RaftNode
-from swarmkit.raft.transport import Message
+
+
+@dataclass
+class Quality:
+    """What a link, or all of them, do to messages.
+
+    Attributes:
+        delay: seconds on the way.
+        jitter: up to so many more, drawn for each message; order is kept.
+        bytes_per_second: 0 = any number.
+        per_message: seconds the link is busy with each message.
+        duplicate: share of messages that arrive twice, the second up to ``late`` seconds later.
+        reorder: share of messages that are overtaken, by up to ``late`` seconds.
+        lose: share of messages that never arrive.
+        late: see above.
+    """
+
+    delay: float = 0.001
+    jitter: float = 0.0
+    bytes_per_second: float = 0.0
+    per_message: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    lose: float = 0.0
+    late: float = 0.5
 
 
 class FakeNetwork:
-    """Knows every node; a node is reachable while it is registered and not isolated."""
+    """Carries messages between registered nodes.
 
-    def __init__(self, delay: float = 0.001) -> None:
-        self.delay = delay
+    Attributes:
+        quality: of every link without one of its own.
+        links: (source, target) with a quality of its own.
+        cut: (source, target) that carry nothing.
+        queue_limit: bytes on the way on one link above which it counts as congested.
+        trace: what was sent, if it is a list: (time, envelope).
+    """
+
+    def __init__(self, delay: float = 0.001, rng: random.Random | None = None) -> None:
+        self.quality = Quality(delay=delay)
+        self.links: dict[tuple[int, int], Quality] = {}
         self.nodes: dict[int, RaftNode] = {}
+        self.cut: set[tuple[int, int]] = set()
         self.isolated: set[int] = set()
-        self.sent: list[tuple[int, int, Message]] = []
+        self.notice_seconds = 0.0
+        self.queue_limit = 4 << 20
+        self.sent = 0
+        self.trace: list[tuple[float, Envelope]] | None = None
+        self._rng = rng or random.Random(0)
+        self._free_at: dict[tuple[int, int], float] = {}
+        self._queued: dict[tuple[int, int], int] = {}
+        self._generations: dict[tuple[int, int], int] = {}
+        self._incarnations: dict[int, int] = {}
+
+    # -- Who is there -------------------------------------------------------------------------------------
 
     def register(self, node: RaftNode) -> None:
         """Connect a started node with all others."""
         self.nodes[node.raft_id] = node
+        self._incarnations[node.raft_id] = self._incarnations.get(node.raft_id, 0) + 1
+        for pair in [pair for pair in self._generations if node.raft_id in pair]:
+            self._close(*pair)
         self.refresh()
 
     def forget(self, node: RaftNode) -> None:
@@ -29,38 +83,97 @@ class FakeNetwork:
         self.refresh()
 
     def isolate(self, *raft_ids: int) -> None:
-        """Cut these nodes off; no ids: heal."""
+        """Cut these nodes off; no ids: connect all again."""
         self.isolated = set(raft_ids)
         self.refresh()
 
-    def reaches(self, source: int, target: int) -> bool:
+    def cut_links(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Let these links, and no others, carry nothing."""
+        self.cut = set(pairs)
+        self.refresh()
+
+    def carries(self, source: int, target: int) -> bool:
         if source not in self.nodes or target not in self.nodes:
             return False
-        return not self.isolated & {source, target}
+        return not self.isolated & {source, target} and (source, target) not in self.cut
 
     def refresh(self) -> None:
-        """Report to every node whom it is connected to."""
-        known = {member.raft_id for node in self.nodes.values() for member in node.members()}
-        for raft_id, node in self.nodes.items():
-            for other in known - {raft_id}:
-                if self.reaches(raft_id, other):
-                    node.mailbox.connected(other)
-                else:
-                    node.mailbox.disconnected(other)
+        """Open and close streams: at once, or when their silence has been noticed."""
+        for one in self.nodes:
+            for other in self.nodes:
+                if one < other:
+                    self._refresh_pair(one, other)
+        for pair in list(self._generations):
+            if pair[0] not in self.nodes or pair[1] not in self.nodes:
+                self._close(*pair)
 
-    def deliver(self, source: int, target: int, message: Message) -> None:
-        self.sent.append((source, target, message))
-        # What a real wire does: the receiver gets what it was when it was sent.
-        frozen = copy.copy(message)
-        if "entries" in frozen:
-            frozen["entries"] = [tuple(entry) for entry in frozen["entries"]]
+    def _refresh_pair(self, one: int, other: int) -> None:
+        whole = self.carries(one, other) and self.carries(other, one)
+        is_open = (one, other) in self._generations
+        if whole and not is_open:
+            for source, target in ((one, other), (other, one)):
+                self._generations[source, target] = self.nodes[target].mailbox.connected(source)
+        elif not whole and is_open:
+            if self.notice_seconds:
+                loop = asyncio.get_running_loop()
+                loop.call_later(self.notice_seconds, self._notice, one, other)
+            else:
+                self._close(one, other)
+                self._close(other, one)
+
+    def _notice(self, one: int, other: int) -> None:
+        if not (self.carries(one, other) and self.carries(other, one)):
+            self._close(one, other)
+            self._close(other, one)
+
+    def _close(self, source: int, target: int) -> None:
+        generation = self._generations.pop((source, target), None)
+        node = self.nodes.get(target)
+        if generation is not None and node is not None:
+            node.mailbox.disconnected(source, generation)
+
+    # -- What travels -------------------------------------------------------------------------------------
+
+    def deliver(self, envelope: Envelope) -> None:
+        """Send a message on its way."""
+        self.sent += 1
+        loop = asyncio.get_running_loop()
+        if self.trace is not None:
+            self.trace.append((loop.time(), envelope))
+        link = (envelope.source, envelope.target)
+        if link not in self._generations or not self.carries(*link):
+            return
+        quality, rng = self.links.get(link, self.quality), self._rng
+        if quality.lose and rng.random() < quality.lose:
+            return
+        data = encode(envelope)
+        busy = quality.per_message
+        if quality.bytes_per_second:
+            busy += len(data) / quality.bytes_per_second
+        delay = quality.delay + (rng.random() * quality.jitter if quality.jitter else 0.0)
+        arrival = max(self._free_at.get(link, 0.0), loop.time() + delay) + busy
+        if quality.reorder and rng.random() < quality.reorder:
+            self._arrive_at(loop.time() + delay + rng.random() * quality.late, link, data)
+        else:
+            self._free_at[link] = arrival
+            self._arrive_at(arrival, link, data)
+        if quality.duplicate and rng.random() < quality.duplicate:
+            self._arrive_at(arrival + rng.random() * quality.late, link, data)
+
+    def _arrive_at(self, moment: float, link: tuple[int, int], data: bytes) -> None:
+        generation, incarnation = self._generations[link], self._incarnations[link[1]]
+        self._queued[link] = self._queued.get(link, 0) + len(data)
 
         def arrive() -> None:
-            if self.reaches(source, target):
-                self.nodes[target].mailbox.receive(source, frozen)
+            self._queued[link] -= len(data)
+            if self.carries(*link) and self._incarnations[link[1]] == incarnation:
+                self.nodes[link[1]].mailbox.receive(link[0], generation, decode(data))
 
-        if self.reaches(source, target):
-            asyncio.get_running_loop().call_later(self.delay, arrive)
+        asyncio.get_running_loop().call_at(moment, arrive)
+
+    def queued(self, source: int, target: int) -> int:
+        """Return how many bytes are on the way."""
+        return self._queued.get((source, target), 0)
 
 
 class FakeLinks:
@@ -69,14 +182,12 @@ class FakeLinks:
     def __init__(self, network: FakeNetwork) -> None:
         self._network = network
         self.raft_id = 0
-        self.congested = False
 
-    def send(self, peer: int, message: Message) -> None:
-        self._network.deliver(self.raft_id, peer, message)
+    def send(self, envelope: Envelope) -> None:
+        self._network.deliver(envelope)
 
     def is_congested(self, peer: int) -> bool:
-        return self.congested
+        return self._network.queued(self.raft_id, peer) > self._network.queue_limit
 
     def update_members(self, members: Iterable[api.RaftMember], removed: Iterable[int]) -> None:
-        if self.raft_id:
-            asyncio.get_running_loop().call_soon(self._network.refresh)
+        """Do nothing: the network knows everybody."""

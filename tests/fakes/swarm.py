@@ -4,15 +4,9 @@ import asyncio
 import random
 from pathlib import Path
 
-from swarmkit.api import messages as api
-from swarmkit.raft import SnapshotPolicy
-from swarmkit.raft.cipher import RecordCipher
-from swarmkit.raft.log_pb2 import MembershipChange
-from swarmkit.raft.records import Entry
-from swarmkit.raft.storage import LOG_FOLDER
-from swarmkit.raft.wal import Identity, WriteAheadLog
+from swarmkit.raft import JoinReply, SnapshotPolicy
 from tests.fakes.network import FakeLinks, FakeNetwork
-from tests.fakes.raft import KEY, Bench, TestNode
+from tests.fakes.raft import Bench, TestNode
 
 STATE = Path("/state")
 
@@ -37,24 +31,11 @@ class Group:
 
     async def _add(self, number: int) -> None:
         leader = self.leader()
-        raft_id = 1000 + number
-        member = api.RaftMember(raft_id=raft_id, node_id=f"node-{number}", addr=f"10.0.0.{number}:4242")
-        adding = asyncio.create_task(
-            leader.change_membership(MembershipChange(kind=MembershipChange.ADD, member=member))
-        )
-        await adding
-        assert leader._driver is not None
-        entries = [Entry(*entry) for entry in leader._driver.log[:]]
-        bench = Bench(self.rng, STATE)
-        identity = Identity(raft_id, f"node-{number}")
-        commit = leader.status().commit_index
-        wal = WriteAheadLog.create(
-            bench.disk, STATE / LOG_FOLDER, RecordCipher(KEY), identity, entries, commit, 4096
-        )
-        wal.close()
-        await self._start(number, bench)
+        raft_id = await leader.group.add(f"node-{number}", f"10.0.0.{number}:4242")
+        await self._start(number, Bench(self.rng, STATE), JoinReply(raft_id, leader.members()))
+        await self.settled()
 
-    async def _start(self, number: int, bench: Bench) -> TestNode:
+    async def _start(self, number: int, bench: Bench, joined: JoinReply | None = None) -> TestNode:
         links = FakeLinks(self.network)
         node = bench.node(
             node_id=f"node-{number}",
@@ -62,6 +43,7 @@ class Group:
             policy=lambda: self.policy,
             links=links,
             latency=0.0005,
+            joined=joined,
         )
         await node.start()
         links.raft_id = node.raft_id

@@ -43,7 +43,10 @@ class NoEvents:
     def leading_changed(self, leading: bool) -> None:
         raise AssertionError
 
-    def post(self, peer: int, message: object) -> None:
+    def post(self, peer: int, term: int, message: object) -> None:
+        raise AssertionError
+
+    def is_congested(self, peer: int) -> bool:
         raise AssertionError
 
 

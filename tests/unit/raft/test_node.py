@@ -19,7 +19,6 @@ from swarmkit.raft import (
     WrongKeyError,
 )
 from swarmkit.raft.driver import Lanes
-from swarmkit.raft.log_pb2 import MembershipChange
 from swarmkit.store.proposer import (
     MAX_PROPOSAL_BYTES,
     LeadershipLostError,
@@ -363,22 +362,24 @@ async def test_an_address_bound_late_is_committed_and_survives(bench: Bench) -> 
 
 async def test_changes_of_the_group_go_one_at_a_time_and_invalid_ones_change_nothing(bench: Bench) -> None:
     node = await bench.started(latency=0.01)
-    own = api.RaftMember(raft_id=node.raft_id, node_id="node-1", addr="10.0.0.5:1")
-    update = MembershipChange(kind=MembershipChange.UPDATE, member=own)
-    first = asyncio.create_task(node.change_membership(update))
+    first = asyncio.create_task(node.group.add("node-1", "10.0.0.5:1"))
     await asyncio.sleep(0)
     with pytest.raises(MembershipError, match="under way"):
-        await node.change_membership(update)
-    await first
+        await node.group.add("node-1", "10.0.0.6:1")
+    assert await first == node.raft_id
 
     index = node.next_index()
-    unknown = api.RaftMember(raft_id=77)
+    assert await node.group.add("node-1", "10.0.0.5:1") == node.raft_id
     with pytest.raises(MembershipError, match="4d not found"):
-        await node.change_membership(MembershipChange(kind=MembershipChange.REMOVE, member=unknown))
+        await node.group.remove(77)
     with pytest.raises(MembershipError, match="last one"):
-        await node.change_membership(MembershipChange(kind=MembershipChange.REMOVE, member=own))
+        await node.group.remove(node.raft_id)
+    with pytest.raises(MembershipError, match=r"address 10\.0\.0\.5:1 belongs"):
+        await node.group.add("node-2", "10.0.0.5:1")
+    with pytest.raises(MembershipError, match="needs a node id and an address"):
+        await node.group.add("node-2", "")
     assert node.next_index() == index
-    await node.change_membership(update)
+    assert await node.group.add("node-1", "10.0.0.7:1") == node.raft_id
 
 
 async def test_erasing_leaves_nothing_and_the_next_start_founds_anew(bench: Bench) -> None:

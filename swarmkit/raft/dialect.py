@@ -1,0 +1,60 @@
+"""Between the consensus library's dictionaries and our messages. Pure.
+
+What has no place here neither enters the library nor leaves it: forwarded commands, entries in pieces, the
+library's own way to hand over the leadership (contract/pysyncobj-hazards.md, H16, H8, H17).
+"""
+
+from typing import Any
+
+from swarmkit.raft.messages import Append, Message, Reply, SnapshotPart, Vote, VoteRequest
+
+
+def from_library(message: dict[str, Any]) -> Message | None:
+    """Turn what the library sends into a message; None for what must not leave (H16)."""
+    kind = message["type"]
+    if kind == "append_entries":
+        if "prevLogIdx" in message:
+            entries = message["entries"]
+            return Append(message["commit_index"], message["prevLogIdx"], message["prevLogTerm"], entries)
+        carried = message["serialized"]
+        return SnapshotPart(None if carried is None else carried[0])
+    if kind == "next_node_idx":
+        return Reply(message["next_node_idx"], message["reset"], message["success"])
+    if kind == "request_vote":
+        return VoteRequest(message["last_log_index"], message["last_log_term"])
+    return Vote() if kind == "response_vote" else None
+
+
+def to_library(term: int, message: Message) -> dict[str, Any]:
+    """Turn an admitted message into what the library reads."""
+    if isinstance(message, Append):
+        return {
+            "type": "append_entries",
+            "term": term,
+            "commit_index": message.commit,
+            "entries": message.entries,
+            "prevLogIdx": message.previous_index,
+            "prevLogTerm": message.previous_term,
+        }
+    if isinstance(message, SnapshotPart):
+        piece = message.piece
+        carried = None if piece is None else (piece, piece.offset == 0, piece.is_last)
+        # R3: what was not compared with the own log commits nothing.
+        return {"type": "append_entries", "term": term, "commit_index": 0, "serialized": carried}
+    if isinstance(message, Reply):
+        return {
+            "type": "next_node_idx",
+            "next_node_idx": message.next_index,
+            "reset": message.reset,
+            "success": message.success,
+        }
+    if isinstance(message, VoteRequest):
+        return {
+            "type": "request_vote",
+            "term": term,
+            "last_log_index": message.last_index,
+            "last_log_term": message.last_term,
+        }
+    if isinstance(message, Vote):
+        return {"type": "response_vote", "term": term}
+    raise TypeError(f"{type(message).__name__} is not for the library")
