@@ -23,12 +23,12 @@ TIMEOUT_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def one_manager(executor: str = "simulated", engine: str | None = None) -> Iterator[Swarm]:
+def one_manager(executor: str = "simulated", engine: str | None = None, flags: str = "") -> Iterator[Swarm]:
     """A manager that is ready; everything of it is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="swk-bench-", dir="/tmp"))
     try:
         with swarm(folder, executor, engine) as made:
-            made.found()
+            made.found(flags=flags)
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

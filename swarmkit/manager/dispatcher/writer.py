@@ -63,7 +63,7 @@ async def _write_singly(store: Store, changes: Sequence[Change]) -> None:
 
 
 class UpdateWriter:
-    """Collects reports and writes them a short while after the first, or at once when there are many.
+    """Collects reports and writes them, at most so often; at once when there are many.
 
     A write takes all that waits, in the order tasks, nodes, volumes; while it is under way the next collects.
     """
@@ -111,10 +111,13 @@ class UpdateWriter:
         Raises:
             ProposalError: a write was not confirmed; what waits is not written.
         """
+        written_at = float("-inf")
         while True:
             await self._alarm.wait()
             if self._pending.largest() < self._config.flush_entries:
-                await self._alarm.wait(self._config.flush_seconds)
+                due = written_at + self._config.flush_seconds - self._clock.monotonic()
+                await self._alarm.wait(max(due, self._config.gather_seconds))
+            written_at = self._clock.monotonic()
             pending, self._pending = self._pending, PendingUpdates()
             flushed, self._flushed = self._flushed, asyncio.Event()
             self._awake = False

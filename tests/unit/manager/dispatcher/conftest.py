@@ -11,7 +11,8 @@ from tests.unit.manager.dispatcher.bench import Bench, cluster
 
 @pytest.fixture
 def config() -> DispatcherConfig:
-    return DispatcherConfig()
+    # Windows wide enough to put several things into one; the daemon's are in test_config.py.
+    return DispatcherConfig(quiet_seconds=0.1, gather_seconds=0.1)
 
 
 @pytest.fixture

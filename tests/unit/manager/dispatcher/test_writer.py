@@ -29,7 +29,7 @@ async def store(clock: VirtualClock) -> Store:
 
 @pytest.fixture
 async def writer(store: Store, clock: VirtualClock) -> AsyncIterator[UpdateWriter]:
-    made = UpdateWriter(store, clock, "leader", DispatcherConfig(flush_entries=3))
+    made = UpdateWriter(store, clock, "leader", DispatcherConfig(flush_entries=3, gather_seconds=0.1))
     running = asyncio.get_running_loop().create_task(made.run())
     await asyncio.sleep(0)
     yield made
@@ -172,7 +172,7 @@ async def test_a_change_too_large_to_propose_does_not_take_the_others_with_it(
     store: Store, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.attach(_Narrow(store, 2000))
-    writer = UpdateWriter(store, clock, "leader", DispatcherConfig())
+    writer = UpdateWriter(store, clock, "leader", DispatcherConfig(gather_seconds=0.1))
     running = asyncio.get_running_loop().create_task(writer.run())
     writer.put_task("t1", status(RUNNING))
     writer.put_task("t2", status(RUNNING, "x" * 10_000))
@@ -182,3 +182,21 @@ async def test_a_change_too_large_to_propose_does_not_take_the_others_with_it(
     assert "too large to be written" in caplog.text
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_after_a_quiet_time_a_report_is_written_at_once_and_then_at_most_every_tenth_of_a_second(
+    store: Store, clock: VirtualClock
+) -> None:
+    config = DispatcherConfig()
+    writer = UpdateWriter(store, clock, "leader", config)
+    running = asyncio.create_task(writer.run())
+    moments = []
+    with store.watch() as watcher:
+        started = clock.monotonic()
+        for state in (api.TaskState.ACCEPTED, api.TaskState.PREPARING, api.TaskState.READY):
+            writer.put_task("t1", api.TaskStatus(state=state))
+            await anext(watcher)
+            moments.append(round(clock.monotonic() - started, 3))
+    running.cancel()
+    await asyncio.wait([running])
+    assert moments == [config.gather_seconds, 0.105, 0.205]
