@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 misused.
 """
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,17 @@ def plain_booleans(args: list[str], parameters: list[click.Parameter]) -> list[s
     return rewritten
 
 
+def check_words(args: list[str], context: click.Context) -> None:
+    """Refuse words that cannot travel: all text on the wire is UTF-8.
+
+    Raises:
+        click.UsageError: the shell handed over bytes that are none.
+    """
+    for word in args:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise click.UsageError(f"{word!a} is not UTF-8 text", context)
+
+
 class Verb(click.Command):
     """A command that also takes the global flags, and ``--flag=true`` for boolean ones."""
 
@@ -102,6 +114,7 @@ class Verb(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words behind the verb."""
+        check_words(args, ctx)
         return super().parse_args(ctx, plain_booleans(args, self.params))
 
 
@@ -114,6 +127,13 @@ class Noun(click.Group):
         self._aliases: dict[str, str] = kwargs.pop("aliases", {})
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *global_options()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words behind the noun; none at all is a question for help, not a mistake."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Find a verb by its name or its alias."""
@@ -138,6 +158,16 @@ class Root(Noun):
             return None
         command: click.Command = importlib.import_module(f"swarmctl.commands.{name}").command
         return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; an output that takes nothing any more is a failure like any other."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+            # What is buffered cannot be written at exit either, and nobody should be told so twice.
+            sys.stdout = None
+            sys.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the nouns without importing them."""

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -23,6 +24,21 @@ CALL_TIMEOUT = 30.0
 #: Longest wait for the manager to greet a new connection, in seconds.
 CONNECT_TIMEOUT = 5.0
 MAX_PATH_BYTES = 107
+#: Pause between looks at a listener whose backlog is full, in seconds.
+BACKLOG_PAUSE = 0.1
+HINT = "is swarmd running as a manager, and is --socket or SWARM_SOCKET right?"
+#: gRPC's codes and words for a connection that ended before the answer.
+LOST_CODES = frozenset(
+    (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.CANCELLED,
+    )
+)
+LOST_SIGNS = ("Socket closed", "Stream removed", "Connection reset", "Broken pipe", "GOAWAY", "RST_STREAM")
+#: What servers say that know nothing of the control API, ours never: the library's own words and Go's.
+FOREIGN_SIGNS = ("Method not found", "unknown service", "unknown method")
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     # Go servers want an authority that is no path.
@@ -37,22 +53,46 @@ def check_socket(path: str) -> None:
     Raises:
         Failure: it is missing, is no socket, may not be used, or nobody listens.
     """
-    hint = "is swarmd running as a manager, and is --socket or SWARM_SOCKET right?"
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise Failure(f"the socket's path {path} is longer than {MAX_PATH_BYTES} bytes")
+    if not path or path != path.encode("utf-8", "replace").decode():
+        raise Failure(f"{path!a} is no path of a socket; {HINT}")
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        raise Failure(f"cannot connect to {path}: there is no such socket; {hint}") from None
+        if not stat.S_ISSOCK(mode):
+            raise Failure(f"cannot connect to {path}: it is not a socket; {HINT}")
+        _probe(path)
     except OSError as error:
-        raise Failure(f"cannot connect to {path}: {error.strerror}; {hint}") from None
-    if not stat.S_ISSOCK(mode):
-        raise Failure(f"cannot connect to {path}: it is not a socket; {hint}")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError as error:
-            raise Failure(f"cannot connect to {path}: {error.strerror}; {hint}") from None
+        raise Failure(f"cannot connect to {path}: {_reason(error)}") from None
+
+
+def _probe(path: str) -> None:
+    """Connect once; while the backlog is full, try again for a while."""
+    deadline = time.monotonic() + CONNECT_TIMEOUT
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+        time.sleep(BACKLOG_PAUSE)
+
+
+def _reason(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return f"there is no such socket; {HINT}"
+        case ConnectionRefusedError():
+            return f"nobody listens there; {HINT}"
+        case PermissionError():
+            return "permission denied: only the user who runs swarmd, and root, may use its socket"
+        case BlockingIOError():
+            return f"what listens there takes no connection within {CONNECT_TIMEOUT:.0f} s"
+        case _:
+            return f"{error.strerror}; {HINT}"
 
 
 def status(error: grpc.RpcError) -> tuple[grpc.StatusCode | None, str]:
@@ -67,11 +107,11 @@ def sentence(error: grpc.RpcError, path: str) -> str:
     code, details = status(error)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"the manager at {path} did not answer in {CALL_TIMEOUT:.0f} s"
-    if code is grpc.StatusCode.UNAVAILABLE and "ocket" in details:
-        return f"lost the connection to the manager at {path}"
-    if code is grpc.StatusCode.UNIMPLEMENTED and not details.strip():
+    if code in LOST_CODES and any(sign in details for sign in LOST_SIGNS):
+        return f"lost the connection to the manager at {path}: whether the command took effect is not known"
+    if code is grpc.StatusCode.UNIMPLEMENTED and details.startswith(FOREIGN_SIGNS):
         return f"what listens at {path} is not a manager of a swarm"
-    return details or str(error)
+    return details or f"the manager at {path} failed without saying why ({code.name if code else 'no code'})"
 
 
 class Client:
@@ -103,6 +143,7 @@ class Client:
 
     def node(self, name: str) -> api.Node:
         """Find a node by id, host name or unique id prefix."""
+        check_name("node", name)
         found = self.find(self.control.GetNode, api.GetNodeRequest(node_id=name))
         if found is not None:
             return found.node
@@ -120,6 +161,7 @@ class Client:
 
     def service(self, name: str) -> api.Service:
         """Find a service by id, name or unique id prefix."""
+        check_name("service", name)
         found = self.find(self.control.GetService, api.GetServiceRequest(service_id=name))
         if found is not None:
             return found.service
@@ -137,6 +179,7 @@ class Client:
 
     def cluster(self, name: str) -> api.Cluster:
         """Find the cluster by id, name or unique id prefix."""
+        check_name("cluster", name)
         found = self.find(self.control.GetCluster, api.GetClusterRequest(cluster_id=name))
         if found is not None:
             return found.cluster
@@ -154,6 +197,7 @@ class Client:
 
     def task(self, task_id: str) -> api.Task:
         """Find a task by id or unique id prefix."""
+        check_name("task", task_id)
         found = self.find(self.control.GetTask, api.GetTaskRequest(task_id=task_id))
         if found is not None:
             return found.task
@@ -163,6 +207,16 @@ class Client:
     def tasks(self, filters: "api.ListTasksRequest.Filters | None" = None) -> list[api.Task]:
         """List tasks."""
         return list(self.call(self.control.ListTasks, api.ListTasksRequest(filters=filters)).tasks)
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse an empty name, often a variable of a script that is not set.
+
+    Raises:
+        Failure: it is empty.
+    """
+    if not name:
+        raise Failure(f"{kind} ID missing: the name given is empty")
 
 
 def pick(kind: str, name: str, by_name: Callable[[], list[T]], by_prefix: Callable[[], list[T]]) -> T:

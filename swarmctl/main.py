@@ -1,8 +1,13 @@
 """``swarmctl``: steers a swarm over a manager's socket."""
 
+import os
+
 import click
 
 from swarmctl.base import HELP, Root
+
+# Before any module imports gRPC, which reads it once: its own lines about connections are for its developers.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 NOUNS = {
     "cluster": "The swarm as a whole: settings, join tokens.",

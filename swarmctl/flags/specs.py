@@ -2,7 +2,7 @@
 
 import re
 
-from swarmctl.flags.values import key_value, unsigned
+from swarmctl.flags.values import MAX_COUNT, key_value, unsigned
 from swarmkit.api import messages as api
 
 _PROTOCOLS = {"tcp": api.PortConfig.TCP, "udp": api.PortConfig.UDP, "sctp": api.PortConfig.SCTP}
@@ -10,6 +10,7 @@ _ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 _SIZE = re.compile(r"^(\d+)([kmg]?)$")
+_MODE = re.compile(r"^0*[0-7]{1,4}$")
 _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 MAX_PORT = 65535
 
@@ -74,12 +75,11 @@ def tmpfs(text: str) -> api.Mount:
             match = _SIZE.match(value.lower())
             if match is None:
                 raise ValueError(f"invalid size format: {value}: write for example 64m")
-            mount.tmpfs_options.size_bytes = int(match[1]) * _SIZE_FACTORS[match[2]]
+            mount.tmpfs_options.size_bytes = _tmpfs_size(match[1], match[2])
         elif key == "mode":
-            try:
-                mount.tmpfs_options.mode = int(value, 8)
-            except ValueError:
-                raise ValueError(f"invalid mode: {value}: write octal digits, as in mode=1777") from None
+            if not _MODE.match(value):
+                raise ValueError(f"invalid mode: {value}: write up to four octal digits, as in mode=1777")
+            mount.tmpfs_options.mode = int(value, 8)
         elif option in ("ro", "rw"):
             mount.readonly = option == "ro"
         elif option in ("exec", "noexec"):
@@ -89,6 +89,13 @@ def tmpfs(text: str) -> api.Mount:
     if other:
         mount.tmpfs_options.options = ",".join(other)
     return mount
+
+
+def _tmpfs_size(number: str, unit: str) -> int:
+    size = unsigned(number, "size format") * _SIZE_FACTORS[unit]
+    if size > MAX_COUNT:
+        raise ValueError(f"invalid size format: {number}{unit}: it is out of range")
+    return size
 
 
 def ulimit(text: str) -> api.ContainerSpec.Ulimit:

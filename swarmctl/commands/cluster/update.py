@@ -4,17 +4,22 @@ from typing import Any
 
 import click
 
-from swarmctl.base import Verb
+from swarmctl.base import Parsed, Verb
 from swarmctl.client import connect
 from swarmctl.commands.service.options import DURATION, listing, option
+from swarmctl.flags import values
 from swarmctl.flags.cluster import merge
 from swarmctl.flags.service import FlagError
 from swarmkit.api import messages as api
 
+HISTORY = Parsed(values.signed, "number")
+
 
 @click.command("update", cls=Verb)
 @click.argument("cluster", default="default")
-@option("--taskhistory", type=int, help="Ended tasks kept for each instance; a negative number keeps all.")
+@option(
+    "--taskhistory", type=HISTORY, help="Ended tasks kept for each instance; a negative number keeps all."
+)
 @option("--certexpiry", type=DURATION, metavar="TIME", help="Lifetime of node certificates, such as 2160h.")
 @option("--heartbeatperiod", type=DURATION, metavar="TIME", help="How often nodes report, such as 5s.")
 @listing(

@@ -28,6 +28,27 @@ def test_misuse_exits_with_2_and_says_how_to_get_help(words: list[str]) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("words", [[], ["service"]])
+def test_no_word_at_all_asks_for_help(words: list[str]) -> None:
+    result = run(*words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("Usage: swarmctl")
+
+
+def test_words_that_are_not_utf_8_are_misuse() -> None:
+    result = run("service", "create", "--name", "a", "--image", "b", "--label", "a=\udcff")
+    assert result.exit_code == 2
+    assert "'a=\\udcff' is not UTF-8 text" in result.stderr
+
+
+def test_an_output_that_takes_nothing_is_a_sentence_and_exit_code_1() -> None:
+    code = "from swarmctl.main import main; main(['version'])"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"Error: cannot write the output: No space left on device\n"
+
+
 def test_a_missing_socket_is_a_sentence_and_exit_code_1() -> None:
     result = run("-s", "/nonexistent/x.sock", "node", "ls")
     assert result.exit_code == 1

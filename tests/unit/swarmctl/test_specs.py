@@ -62,3 +62,18 @@ def test_wrong_values_are_refused(parse, text: str, words: str) -> None:  # type
 def test_a_ulimit_without_hard_limit_has_both_equal() -> None:
     assert specs.ulimit("nofile=1024") == api.ContainerSpec.Ulimit(name="nofile", soft=1024, hard=1024)
     assert specs.ulimit("nofile=1024:2048").hard == 2048
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/x:size=99999999999999999999g", "invalid size format"),
+        ("/x:size=9000000000000000000k", "out of range"),
+        ("/x:mode=77777777777", "invalid mode"),
+        ("/x:mode=-1", "invalid mode"),
+        ("/x:mode=9", "invalid mode"),
+    ],
+)
+def test_tmpfs_options_that_do_not_fit_the_wire_are_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        specs.tmpfs(text)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from swarmctl.flags import values
@@ -18,9 +20,46 @@ def test_each_occurrence_of_a_list_flag_is_one_csv_record(given: list[str], expe
     assert values.words(given) == expected
 
 
-def test_a_stray_quote_is_refused() -> None:
-    with pytest.raises(ValueError, match='bare " in non-quoted-field'):
-        values.words(['a"b'])
+@pytest.mark.parametrize(
+    ("text", "words"), [('a"b', 'bare " in non-quoted-field'), ('"ab', "unended"), ('"a"b', "unended")]
+)
+def test_a_stray_quote_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        values.words([text])
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (values.duration_ns, "99999999999999999999h"),
+        (values.duration_ns, "-3000000h"),
+        (values.duration_ns, "9" * 100_000 + "s"),
+        (values.memory, "9999999p"),
+        (values.memory, "1" * 100_000),
+        (values.nano_cpus, "9223372037"),
+        (values.nano_cpus, "1e999999999"),
+        (values.nano_cpus, "1e-999999999"),
+        (values.nano_cpus, "9" * 100_000),
+        (values.unsigned, "9223372036854775808"),
+        (values.unsigned, "9" * 100_000),
+        (values.signed, "-9223372036854775808"),
+        (values.signed, "1" * 100_000),
+    ],
+)
+def test_numbers_that_do_not_fit_the_wire_are_refused_at_once(parse: Callable[[str], int], text: str) -> None:
+    with pytest.raises(ValueError, match=r"out of range|is not a whole number"):
+        parse(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("-1", -1), ("+5", 5), ("0", 0), ("007", 7)])
+def test_signed_numbers(text: str, number: int) -> None:
+    assert values.signed(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-", "--1", "1.5", "x", "1_0", "\u0661"])
+def test_what_is_no_signed_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a whole number"):
+        values.signed(text)
 
 
 @pytest.mark.parametrize(
