@@ -6,7 +6,10 @@ Source: contract/security.md, 4 and 6; contract/dispatcher-agent.md, 1.
 
 import asyncio
 import contextlib
+import errno
+import os
 import re
+import socket
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,8 +159,13 @@ def _tls_channel(address: str, tls: grpc.ChannelCredentials, server_name: str) -
 
 
 def _system_reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the host name does not resolve"
     # asyncio joins several failed addresses into one text without an errno
-    return (error.strerror if error.errno else None) or str(error)
+    numbers = [error.errno] if error.errno else [int(n) for n in _ERRNO.findall(str(error))]
+    if errno.ECONNREFUSED in numbers:
+        return "nobody listens there: is the manager running, and is this its address?"
+    return os.strerror(numbers[0]) if numbers else str(error)
 
 
 #: What gRPC says when there is no connection, and what it means. The first that is found counts.
@@ -202,6 +210,7 @@ _PREFIXES = (
     "DNS resolution failed",
     "Socket closed",
 )
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _TARGET = re.compile(r"(?:ipv4|ipv6|unix):(\S+?):? ")
 
 

@@ -127,7 +127,9 @@ class ControlSocket:
             self._clear()
             self.listener = self._bind()
         except OSError as error:
-            reason = "is not a directory" if error.errno == errno.ENOTDIR else error.strerror or str(error)
+            # EEXIST: what should become the directory is a file.
+            wrong = error.errno in (errno.ENOTDIR, errno.EEXIST)
+            reason = f"{path.parent} is not a directory" if wrong else error.strerror or str(error)
             raise ListenError(f"cannot listen on the socket {path}: {reason}") from error
         self._inode = _inode(path)
 

@@ -134,7 +134,9 @@ def test_a_path_that_is_too_long_is_refused_with_its_length(tmp_path: Path) -> N
 
 def test_a_directory_that_is_a_file_is_a_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ListenError, match="cannot listen on the socket"):
+    with pytest.raises(
+        ListenError, match=rf"^cannot listen on the socket .*s.sock: {tmp_path}/file is not a directory$"
+    ):
         ControlSocket(tmp_path / "file" / "s.sock")
 
 
