@@ -106,6 +106,7 @@ class Agent:
         self._describe_now = asyncio.Event()
         self._stopping = asyncio.Event()
         self._leave = False
+        self._told_removed = False
         self._ended = asyncio.Event()
         self._error: BaseException | None = None
 
@@ -181,10 +182,21 @@ class Agent:
             except ManagerError as error:
                 self._backoff.failed()
                 log.warning("session with a manager failed", error=error)
+                if error.node_removed:
+                    self._say_removed()
             except Exception as error:
                 self._backoff.failed()
                 log.exception("no session with a manager", error=error)
             await self._clock.sleep(self._backoff.delay())
+
+    def _say_removed(self) -> None:
+        """Tell the operator, once, what only a person can mend."""
+        if not self._told_removed:
+            self._told_removed = True
+            log.error(
+                "this node was removed from the swarm: to join again, stop it and start it with a join token"
+                " and an empty state directory"
+            )
 
     async def _hold_session(self, worker: Worker) -> None:
         """Select a manager and keep one session with it until its end."""

@@ -14,6 +14,7 @@ import grpc.aio
 from swarmkit.api import messages as api
 from swarmkit.api.dispatcher_pb2_grpc import DispatcherStub
 from swarmkit.api.logbroker_pb2_grpc import LogBrokerStub
+from swarmkit.net.channels import describe_rpc_error
 
 _T = TypeVar("_T")
 _Request = TypeVar("_Request")
@@ -22,6 +23,7 @@ NOT_FOUND = "NOT_FOUND"
 UNIMPLEMENTED = "UNIMPLEMENTED"
 UNAVAILABLE = "UNAVAILABLE"
 CANCELLED = "CANCELLED"
+PERMISSION_DENIED = "PERMISSION_DENIED"
 
 
 class ManagerError(Exception):
@@ -29,18 +31,26 @@ class ManagerError(Exception):
 
     Attributes:
         code: name of the gRPC status code; ``OK`` for a stream that ended well but should have gone on.
-        text: what the manager said.
+        text: what the manager said, or a sentence on why there is no connection to it.
+        details: the library's own words for that.
     """
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, details: str = "") -> None:
         super().__init__(f"{text} ({code})" if text else code)
         self.code = code
         self.text = text
+        self.details = details or text
 
     @property
     def untrusted_server(self) -> bool:
         """Whether the server's certificate was refused, as far as the library's text tells."""
-        return self.code == UNAVAILABLE and ("CERTIFICATE_VERIFY_FAILED" in self.text or "x509" in self.text)
+        signs = ("CERTIFICATE_VERIFY_FAILED", "x509")
+        return self.code == UNAVAILABLE and any(sign in self.details for sign in signs)
+
+    @property
+    def node_removed(self) -> bool:
+        """Whether the manager says that this node was removed from the swarm (contract/security.md, 9)."""
+        return self.code == PERMISSION_DENIED and "was removed from swarm" in self.text
 
 
 class Connection(Protocol):
@@ -118,44 +128,46 @@ class GrpcManager:
     """``Manager`` over a connection's channel."""
 
     def __init__(self, connection: Connection) -> None:
+        self._address = connection.address
         self._dispatcher = DispatcherStub(connection.channel)
         self._log_broker = LogBrokerStub(connection.channel)
 
     def session(self, request: api.SessionRequest) -> AsyncGenerator[api.SessionMessage, None]:
         """Open the Session stream."""
-        return _stream(self._dispatcher.Session(request))
+        return _stream(self._address, self._dispatcher.Session(request))
 
     async def heartbeat(self, request: api.HeartbeatRequest) -> api.HeartbeatResponse:
         """Send one heartbeat."""
-        return await _unary(self._dispatcher.Heartbeat(request))
+        return await _unary(self._address, self._dispatcher.Heartbeat(request))
 
     def assignments(self, request: api.AssignmentsRequest) -> AsyncGenerator[api.AssignmentsMessage, None]:
         """Open the Assignments stream."""
-        return _stream(self._dispatcher.Assignments(request))
+        return _stream(self._address, self._dispatcher.Assignments(request))
 
     def tasks(self, request: api.TasksRequest) -> AsyncGenerator[api.TasksMessage, None]:
         """Open the Tasks stream, which older managers have."""
-        return _stream(self._dispatcher.Tasks(request))
+        return _stream(self._address, self._dispatcher.Tasks(request))
 
     async def update_task_status(self, request: api.UpdateTaskStatusRequest) -> None:
         """Report statuses."""
-        await _unary(self._dispatcher.UpdateTaskStatus(request))
+        await _unary(self._address, self._dispatcher.UpdateTaskStatus(request))
 
     def subscriptions(self) -> AsyncGenerator[api.SubscriptionMessage, None]:
         """Open the stream of log subscriptions."""
-        return _stream(self._log_broker.ListenSubscriptions(api.ListenSubscriptionsRequest()))
+        return _stream(self._address, self._log_broker.ListenSubscriptions(api.ListenSubscriptionsRequest()))
 
     async def publish_logs(self, messages: Sequence[api.PublishLogsMessage]) -> None:
         """Send log messages in one stream and end it."""
-        await _unary(self._log_broker.PublishLogs(iter(messages)))
+        await _unary(self._address, self._log_broker.PublishLogs(iter(messages)))
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
+def _mapped(address: str) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise ManagerError(error.code().name, error.details() or "") from error
+        text = describe_rpc_error(error, address)
+        raise ManagerError(error.code().name, text, error.details() or "") from error
     except grpc.aio.UsageError as error:
         raise ManagerError(CANCELLED, str(error)) from error
     except asyncio.CancelledError as error:
@@ -166,14 +178,14 @@ def _mapped() -> Iterator[None]:
         raise ManagerError(CANCELLED, "the connection was closed") from error
 
 
-async def _unary(call: Awaitable[_T]) -> _T:
-    with _mapped():
+async def _unary(address: str, call: Awaitable[_T]) -> _T:
+    with _mapped(address):
         return await call
 
 
-async def _stream(call: "grpc.aio.UnaryStreamCall[_Request, _T]") -> AsyncGenerator[_T, None]:
+async def _stream(address: str, call: "grpc.aio.UnaryStreamCall[_Request, _T]") -> AsyncGenerator[_T, None]:
     """Yield what the server sends; closing the generator cancels the call."""
-    with _mapped():
+    with _mapped(address):
         try:
             async for message in call:
                 yield message

@@ -147,9 +147,11 @@ class Session:
         finally:
             for part in parts:
                 await cancel_and_wait(part)
-        for part in parts:
-            if not part.cancelled():
-                part.result()  # raises: no part ends without an error
+            # A manager that stops ends several streams at once: the first error counts, all are looked at.
+            errors = [part.exception() for part in parts if not part.cancelled()]
+        for error in errors:
+            if error is not None:
+                raise error
         self._failure.result()
 
     async def _heartbeats(self) -> None:

@@ -271,6 +271,21 @@ async def test_without_an_explicit_join_address_an_untrusted_manager_is_retried(
         await until(node.agent.ready.is_set)
 
 
+async def test_a_removed_node_is_told_once_what_to_do_and_goes_on_trying(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = FakeManager()
+    removed = ManagerError("PERMISSION_DENIED", "Permission denied: node x was removed from swarm")
+    manager.silent = True
+    for _ in range(3):
+        manager.sessions.put(removed)
+    async with running(Node(clock, manager)) as node:
+        await until(lambda: len(node.broker.connections) >= 4)
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 1
+    assert "this node was removed from the swarm: to join again" in told[0].getMessage()
+
+
 async def test_leaving_keeps_the_session_until_the_workloads_are_gone(clock: VirtualClock) -> None:
     executor = FakeExecutor(lambda task: FakeController(remove=[take(12)]))
     manager = FakeManager()

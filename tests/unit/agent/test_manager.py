@@ -213,6 +213,7 @@ async def test_nobody_there_is_unavailable_and_not_untrusted(tmp_path: Path) -> 
     await channel.close()
     assert caught.value.code == "UNAVAILABLE"
     assert not caught.value.untrusted_server
+    assert caught.value.text.startswith(f"cannot connect to {Link.address}: nothing is there")
 
 
 def self_signed() -> tuple[bytes, bytes]:
@@ -262,3 +263,6 @@ async def test_a_server_of_another_root_is_recognised_as_untrusted() -> None:
             await GrpcManager(Link(channel)).heartbeat(api.HeartbeatRequest())
         await channel.close()
         assert caught.value.untrusted_server, caught.value
+        assert str(caught.value) == (
+            f"cannot connect to {Link.address}: the manager's certificate is not of this swarm (UNAVAILABLE)"
+        )

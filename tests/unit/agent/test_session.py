@@ -4,6 +4,7 @@ contract/dispatcher-agent.md, 3.5 and 6; cases 42, 49 and 52.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -252,3 +253,18 @@ async def test_a_status_in_flight_when_the_session_ends_is_not_delivered(clock: 
         with pytest.raises(SendError):
             await sending
         assert manager.statuses == []
+
+
+async def test_a_manager_that_ends_all_streams_at_once_leaves_no_error_unseen(clock: VirtualClock) -> None:
+    unseen: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    manager = FakeManager()
+    async with talking(manager, clock) as talk:
+        await until(lambda: bool(manager.assignment_streams))
+        manager.assignment_streams[0].put(None)
+        manager.subscription_stream.put(None)
+        manager.sessions.put(None)
+        assert str(await talk.error()) == "the manager ended the session stream (OK)"
+    del talk
+    gc.collect()
+    assert unseen == []
