@@ -13,6 +13,9 @@ from swarmkit.log import LEVELS, configure
 from swarmkit.node import config as node_config
 from swarmkit.node.config import ConfigError, NodeConfig
 
+# Before any module imports gRPC, which reads it once: its own lines about connections are for its developers.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 #: Longest wait for a clean stop before the process ends anyway, in seconds; the servers take up to 8 of them.
 STOP_SECONDS = 30.0
@@ -22,8 +25,8 @@ STOP_SECONDS = 30.0
 @click.option(
     "-d",
     "--state-dir",
-    type=click.Path(path_type=Path),
-    default=node_config.DEFAULT_STATE_DIR,
+    default=str(node_config.DEFAULT_STATE_DIR),
+    metavar="PATH",
     show_default=True,
     help="Directory of this node's identity, log and task database.",
 )
@@ -38,8 +41,8 @@ STOP_SECONDS = 30.0
 )
 @click.option(
     "--listen-control-api",
-    type=click.Path(path_type=Path),
-    default=node_config.DEFAULT_CONTROL_SOCKET,
+    default=str(node_config.DEFAULT_CONTROL_SOCKET),
+    metavar="PATH",
     show_default=True,
     help="Unix socket of the control API (managers only).",
 )
@@ -74,11 +77,11 @@ STOP_SECONDS = 30.0
 )
 @click.version_option(__version__, "-v", "--version", message="swarmd %(version)s")
 def main(
-    state_dir: Path,
+    state_dir: str,
     hostname: str,
     join_addr: str,
     join_token: str,
-    listen_control_api: Path,
+    listen_control_api: str,
     listen_remote_api: str,
     advertise_remote_api: str,
     executor: str,
@@ -89,9 +92,14 @@ def main(
 
     Without --join-addr the node founds a new swarm, or resumes what its state directory holds.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_at_once)
+    for name, path in (("--state-dir", state_dir), ("--listen-control-api", listen_control_api)):
+        if not path:
+            raise click.UsageError(f"{name} is empty: it must name a path")
     settings = NodeConfig(
-        state_dir=state_dir,
-        control_socket=listen_control_api,
+        state_dir=Path(state_dir),
+        control_socket=Path(listen_control_api),
         listen_remote=listen_remote_api,
         advertise_remote=advertise_remote_api,
         join_addr=join_addr,
@@ -108,13 +116,18 @@ def main(
     sys.exit(asyncio.run(serve(settings)))
 
 
+def _leave_at_once(number: int, frame: object) -> None:
+    """End the process in order: nothing was begun yet."""
+    raise SystemExit(0)
+
+
 async def serve(settings: NodeConfig) -> int:
     """Run the node until a signal or a fatal error; returns the exit code."""
-    # grpc and the rest of the daemon are imported only here: --help and --version stay quick.
-    from swarmd.serve import run_node
-
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    # grpc and the rest of the daemon are imported only here: --help and --version stay quick.
+    from swarmd.serve import run_node
+
     return await run_node(settings, stop, STOP_SECONDS)

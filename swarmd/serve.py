@@ -10,9 +10,12 @@ from swarmkit.aio import cancel_and_wait
 from swarmkit.ca.errors import CaError
 from swarmkit.clock import SystemClock
 from swarmkit.log import get_logger
+from swarmkit.manager.leader import SeedError
 from swarmkit.net.listen import ListenError
 from swarmkit.net.remotes import RemotesError
 from swarmkit.node.config import NodeConfig
+from swarmkit.node.directory import DirectoryError
+from swarmkit.node.identity import IdentityError
 from swarmkit.node.lock import LockedError
 from swarmkit.node.node import Node, NodeError
 from swarmkit.raft.errors import RaftError
@@ -23,12 +26,15 @@ log = get_logger(__name__)
 EXPECTED = (
     AgentError,
     CaError,
+    DirectoryError,
+    IdentityError,
     ListenError,
     LockedError,
     NodeError,
     OSError,
     RaftError,
     RemotesError,
+    SeedError,
     TaskDatabaseError,
 )
 
@@ -63,25 +69,33 @@ async def run_node(config: NodeConfig, stop: asyncio.Event, stop_seconds: float)
         await stopping
     finally:
         await cancel_and_wait(starting)
-        await _end(node, stop_seconds)
+        # A node that fails leaves its tasks running, as a crash would: they may be all that still works.
+        await _end(node, stop_seconds, leave=not failures)
     for error in failures:
         _say(error)
     return 1 if failures else 0
 
 
-async def _end(node: Node, seconds: float) -> None:
+async def _end(node: Node, seconds: float, leave: bool) -> None:
     try:
         async with asyncio.timeout(seconds):
-            await node.stop()
+            await node.stop(leave)
     except TimeoutError:
         log.error("the node did not stop in time; the process ends anyway", seconds=seconds)
     except EXPECTED as error:
-        log.error("the node did not stop cleanly", error=str(error))
+        log.error("the node did not stop cleanly", error=_text(error))
+
+
+def _text(error: BaseException) -> str:
+    """Return an error as a sentence; those of the system are known by their file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _say(error: BaseException) -> None:
     if isinstance(error, EXPECTED):
-        log.error(str(error))
+        log.error(_text(error))
         return
     try:
         raise error

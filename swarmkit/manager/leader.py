@@ -18,6 +18,10 @@ RESTART_PAUSE = 1.0
 log = get_logger(__name__)
 
 
+class SeedError(Exception):
+    """The store cannot be given what a swarm must contain; the text is for the operator."""
+
+
 class Loop(Protocol):
     """A leader loop: works until cancelled, and rebuilds all it needs from the store."""
 
@@ -34,6 +38,7 @@ class Leadership:
         seed: the transaction that creates what a swarm must contain.
         loops: makes the leader loops by name; called anew at each gain of leadership.
         clock: time.
+        on_fatal: told why this manager cannot lead, now or later: a ``SeedError`` of ``seed``.
     """
 
     def __init__(
@@ -42,11 +47,13 @@ class Leadership:
         seed: Callable[[Tx], None],
         loops: Callable[[], Mapping[str, Loop]],
         clock: Clock,
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._seed = seed
         self._loops = loops
         self._clock = clock
+        self._on_fatal = on_fatal
         self._announced = False
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -86,6 +93,8 @@ class Leadership:
             log.info("this manager leads")
             self.active.set()
             await asyncio.get_running_loop().create_future()
+        except SeedError as error:
+            self._on_fatal(error)
         finally:
             self.active.clear()
             await owner.close()

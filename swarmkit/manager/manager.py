@@ -22,7 +22,7 @@ from swarmkit.ca.bootstrap import root_ca_object
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.ca.issuing import CertificateAuthority
 from swarmkit.ca.root import Root
-from swarmkit.ca.tokens import new_join_token
+from swarmkit.ca.tokens import new_join_token, same_token
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.manager.allocator import Allocator
@@ -30,7 +30,7 @@ from swarmkit.manager.caapi import CaService, NodeCaService
 from swarmkit.manager.controlapi import ControlService
 from swarmkit.manager.dispatcher import Dispatcher, DispatcherService
 from swarmkit.manager.health import CONTROL_API, RAFT, HealthService
-from swarmkit.manager.leader import Leadership, Loop
+from swarmkit.manager.leader import Leadership, Loop, SeedError
 from swarmkit.manager.logbroker import LogBroker
 from swarmkit.manager.orchestrator import (
     ConstraintEnforcer,
@@ -53,7 +53,7 @@ log = get_logger(__name__)
 LEADERSHIP_WAIT = 10.0
 
 
-class FoundingError(Exception):
+class FoundingError(SeedError):
     """The log is there and the cluster object is not, and nobody has the root's key."""
 
 
@@ -131,7 +131,7 @@ class Manager:
         self._log_broker = LogBroker()
         self._ca = CertificateAuthority(self.store, clock, rng, self._cluster_id)
         self.serving = False
-        self._leadership = Leadership(self.store, self._seed, self._loops, clock)
+        self._leadership = Leadership(self.store, self._seed, self._loops, clock, on_fatal)
         self._remote_health = HealthService([RAFT])
         self._local_health = HealthService([CONTROL_API])
 
@@ -197,7 +197,7 @@ class Manager:
         add(dispatcher_pb2_grpc.add_DispatcherServicer_to_server, DispatcherService(self._dispatcher))
         add(logbroker_pb2_grpc.add_LogBrokerServicer_to_server, self._log_broker)
         add(ca_pb2_grpc.add_CAServicer_to_server, CaService(self._ca))
-        add(ca_pb2_grpc.add_NodeCAServicer_to_server, NodeCaService(self._ca))
+        add(ca_pb2_grpc.add_NodeCAServicer_to_server, NodeCaService(self._ca, self._refusal))
         add(health_pb2_grpc.add_HealthServicer_to_server, self._remote_health, local=False)
         add(health_pb2_grpc.add_HealthServicer_to_server, self._local_health, remote=False)
 
@@ -229,6 +229,13 @@ class Manager:
 
     def _cluster(self) -> api.Cluster | None:
         return self.store.view().get(api.Cluster, self._cluster_id)
+
+    def _refusal(self, token: str) -> str:
+        """Turn away who would become a second manager: this version runs one to a swarm."""
+        cluster = self._cluster()
+        if cluster is not None and same_token(token, cluster.root_ca.join_tokens.manager):
+            return "this version runs one manager to a swarm: join with the worker token"
+        return ""
 
     def _is_blacklisted(self, node_id: str) -> bool:
         cluster = self._cluster()

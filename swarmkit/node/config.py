@@ -1,8 +1,13 @@
 """What one node is told at start: everything the daemon's command line can say."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from swarmkit.ca.errors import TokenError
+from swarmkit.ca.tokens import parse_join_token
+from swarmkit.net.listen import MAX_SOCKET_PATH
 
 DEFAULT_STATE_DIR = Path("/var/lib/swarmd")
 DEFAULT_CONTROL_SOCKET = Path("/var/run/swarmd.sock")
@@ -71,11 +76,28 @@ class NodeConfig:
             host, port = split_address(self.join_addr, "--join-addr")
             if not host or not port:
                 raise ConfigError("--join-addr must name a host and a port, as in 10.0.0.1:4242")
-        if self.join_token and not self.join_addr:
-            raise ConfigError("--join-token needs --join-addr: the address of a manager to join through")
+        self._validate_token()
+        if len(os.fsencode(self.control_socket)) > MAX_SOCKET_PATH:
+            raise ConfigError(
+                f"--listen-control-api {str(self.control_socket)!r} is longer than the {MAX_SOCKET_PATH}"
+                " bytes a socket's path may have"
+            )
         if self.hostname and not _HOSTNAME.match(self.hostname):
             raise ConfigError(
                 f"--hostname {self.hostname!r} is not a host name: use letters, digits, '-', '.', '_'"
             )
         if self.executor not in EXECUTORS:
             raise ConfigError(f"--executor {self.executor!r} must be one of {', '.join(EXECUTORS)}")
+
+    def _validate_token(self) -> None:
+        if not self.join_token:
+            return
+        if not self.join_addr:
+            raise ConfigError("--join-token needs --join-addr: the address of a manager to join through")
+        try:
+            parse_join_token(self.join_token)
+        except TokenError as error:
+            raise ConfigError(
+                f"--join-token is not one ({error}): copy it whole from 'swarmctl cluster inspect' on"
+                " a manager"
+            ) from error

@@ -4,14 +4,17 @@ Source: contract/security.md, 6.1.
 """
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from swarmkit.ca import files
 from swarmkit.ca.certificates import MANAGER_ROLE
 from swarmkit.ca.credentials import Credentials
-from swarmkit.ca.enrollment import Enroller, found_cluster
+from swarmkit.ca.enrollment import Enroller, Issued, found_cluster
+from swarmkit.ca.errors import CallRefusedError, EnrollmentError, FingerprintError, RejectedError
 from swarmkit.ca.root import Root
-from swarmkit.ca.statedir import StateDir
+from swarmkit.ca.statedir import CERTIFICATES, ROOT_NAME, StateDir
 from swarmkit.ca.tokens import parse_join_token
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
@@ -19,6 +22,10 @@ from swarmkit.node.config import NodeConfig
 from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER
 
 log = get_logger(__name__)
+
+
+class IdentityError(Exception):
+    """The node has no identity it may use or make; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,21 @@ class Identity:
 
 
 def has_log(state_dir: Path) -> bool:
-    """Tell whether a replicated log, or what is left of one, is on disk. Blocks for a moment."""
-    return any(any((state_dir / folder).glob("*")) for folder in (LOG_FOLDER, SNAPSHOT_FOLDER))
+    """Tell whether a replicated log, or what is left of one, is on disk. Blocks for a moment.
+
+    Raises:
+        IdentityError: it cannot be seen: nobody may take that for "there is none".
+    """
+    return any(_names(state_dir / folder) for folder in (LOG_FOLDER, SNAPSHOT_FOLDER))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise IdentityError(f"cannot read the raft directory {folder}: {error.strerror}") from error
 
 
 async def obtain_identity(
@@ -45,7 +65,8 @@ async def obtain_identity(
     """Load, found or join.
 
     A founding that was interrupted before its first log entry left an identity that nobody knows: without a
-    log, a manager's identity is made anew.
+    log, a manager's identity is made anew. Where there is a log, nothing is made anew: its key lies with the
+    node's, and both would be lost.
 
     Args:
         config: settings of the node.
@@ -55,12 +76,17 @@ async def obtain_identity(
         logged: whether a replicated log is on disk.
 
     Raises:
-        CaError: with a sentence; a malformed token before any contact.
+        CaError: with a sentence.
+        IdentityError: a log is there and the identity that wrote it is not.
     """
-    token = parse_join_token(config.join_token) if config.join_token else None
     loaded = await asyncio.to_thread(state.load, clock.now())
     if loaded is not None and (logged or loaded.role != MANAGER_ROLE or config.join_addr):
         return Identity(loaded)
+    if logged:
+        raise IdentityError(
+            f"{state.path} holds a manager's raft log, but certificate, key or root certificate are missing"
+            f" in {state.path / CERTIFICATES}: restore them from a backup, or use another state directory"
+        )
     if not config.join_addr:
         founding = found_cluster(clock.now())
         await asyncio.to_thread(state.save, founding.credentials)
@@ -70,11 +96,7 @@ async def obtain_identity(
             node_id=founding.credentials.node_id,
         )
         return Identity(founding.credentials, founding.root)
-    root_pem = await asyncio.to_thread(state.load_root, clock.now())
-    if root_pem is None:
-        root_pem = await enroller.download_root(token)
-        await asyncio.to_thread(state.save_root, root_pem)
-    issued = await enroller.join(root_pem, config.join_token)
+    issued = await _join(config, state, enroller, clock)
     await asyncio.to_thread(state.save, issued.credentials, issued.kek)
     log.info(
         "joined a swarm",
@@ -83,3 +105,40 @@ async def obtain_identity(
         role=issued.credentials.role,
     )
     return Identity(issued.credentials)
+
+
+async def _join(config: NodeConfig, state: StateDir, enroller: Enroller, clock: Clock) -> Issued:
+    """Get the first certificate.
+
+    The root is written before: a node that waits for an operator trusts the same one after a restart. One
+    that was turned away keeps nothing: its next try may be at another swarm.
+
+    Raises:
+        IdentityError: it did not work.
+    """
+    token = parse_join_token(config.join_token) if config.join_token else None
+    root_file = state.path / CERTIFICATES / ROOT_NAME
+    root_pem = kept = await asyncio.to_thread(state.load_root, clock.now())
+    try:
+        if root_pem is None:
+            root_pem = await enroller.download_root(token)
+            await asyncio.to_thread(state.save_root, root_pem)
+        return await enroller.join(root_pem, config.join_token)
+    except EnrollmentError as error:
+        if kept is None:
+            await asyncio.to_thread(files.remove, root_file)
+        raise IdentityError(f"{error}{_advice(error, config, root_file if kept else None)}") from error
+
+
+def _advice(error: EnrollmentError, config: NodeConfig, kept_root: Path | None) -> str:
+    """Return what to do about a failed try to join, to stand behind what is wrong."""
+    tokens = "'swarmctl cluster inspect' on a manager shows the tokens"
+    if isinstance(error, FingerprintError):
+        return f"; the join token is mistyped, or not of the swarm at {config.join_addr}: {tokens}"
+    if isinstance(error, RejectedError):
+        return ""
+    if isinstance(error, CallRefusedError):
+        return f"; {tokens}" if "token" in str(error) else ""
+    if kept_root is not None:
+        return f"; {kept_root} is from an earlier try to join: remove it if that was another swarm"
+    return ""

@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from swarmkit.agent.agent import Agent, AgentConfig
+from swarmkit.agent.agent import Agent, AgentConfig, AgentError
+from swarmkit.agent.database import TaskDatabaseError
 from swarmkit.agent.notices import NodeChange
 from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
@@ -24,14 +25,23 @@ from swarmkit.ca.statedir import StateDir
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.manager.manager import Manager, ManagerConfig
-from swarmkit.net.remotes import Remote, Remotes, RemotesFile
+from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError
 from swarmkit.node.authority import AuthorityConnector
 from swarmkit.node.broker import NodeBroker
 from swarmkit.node.config import NodeConfig
+from swarmkit.node.directory import check_directory
 from swarmkit.node.executors import make_executor
 from swarmkit.node.identity import has_log, obtain_identity
 from swarmkit.node.lock import DirectoryLock
 from swarmkit.raft.cipher import RecordCipher
+from swarmkit.raft.errors import (
+    ForeignStateError,
+    LogDamagedError,
+    SnapshotDamagedError,
+    SnapshotGapError,
+    StorageError,
+    WrongKeyError,
+)
 
 log = get_logger(__name__)
 
@@ -80,13 +90,14 @@ class Node:
         Returns while the agent may still look for a manager: an unreachable one is no reason to give up.
 
         Raises:
-            CaError: there is no usable identity.
-            LockedError: another daemon uses the state directory.
+            CaError, IdentityError: there is no usable identity.
+            DirectoryError, LockedError: the state directory is not one, or another daemon uses it.
             NodeError, ListenError, StorageError, RemotesError: as their texts say.
         """
+        await asyncio.to_thread(check_directory, self._config.state_dir)
         await asyncio.to_thread(self._state.prepare)
         self._lock = DirectoryLock(self._config.state_dir)
-        self._know_managers()
+        damage = self._know_managers()
         logged = await asyncio.to_thread(has_log, self._config.state_dir)
         identity = await obtain_identity(self._config, self._state, self._enroller, self._clock, logged)
         self._holder = CredentialsHolder(identity.credentials)
@@ -97,15 +108,26 @@ class Node:
                     "this node was admitted as a manager, and this version runs one manager to a swarm:"
                     " empty its state directory and join with the worker token"
                 )
+            if damage is not None:
+                log.warning("the list of managers is not needed here and is written anew", error=str(damage))
             await self._start_manager(self._holder, identity.root)
+        elif damage is not None:
+            raise damage
+        elif not self._remotes.known:
+            raise NodeError("no manager of the swarm is known: start this node with --join-addr")
         self._start_agent(self._holder)
 
-    def _know_managers(self) -> None:
+    def _know_managers(self) -> RemotesFileError | None:
+        """Fill the list of managers; returns what is wrong with its file: only a worker depends on it."""
         if self._config.join_addr:
             self._remotes.observe(Remote("", self._config.join_addr), 1)
-        else:
+            return None
+        try:
             for remote in self._remotes_file.load():
                 self._remotes.observe(remote, 1)
+        except RemotesFileError as error:
+            return error
+        return None
 
     def _say_pending(self, node_id: str) -> None:
         log.warning(
@@ -127,7 +149,10 @@ class Node:
             config, holder, RecordCipher(data_key), root, self._clock, self._rng, self._on_fatal
         )
         self._manager = manager
-        await manager.start()
+        try:
+            await manager.start()
+        except StorageError as error:
+            raise NodeError(f"{error}{_advice(error)}") from error
 
     def _start_agent(self, holder: CredentialsHolder) -> None:
         broker = NodeBroker(self._remotes, self._remotes_file, holder, self._local_socket)
@@ -146,9 +171,16 @@ class Node:
         )
         self._broker, self._agent = broker, agent
         self._renewer = Renewer(holder, self._renew, self._clock, self._rng)
-        self._owner.spawn(agent.run(), "agent")
+        self._owner.spawn(self._run_agent(agent), "agent")
         self._owner.spawn(self._renewer.run(), "renewer")
         self._owner.spawn(self._say_ready(agent), "ready")
+
+    async def _run_agent(self, agent: Agent) -> None:
+        """Run the agent; what an operator can mend ends the node without a traceback."""
+        try:
+            await agent.run()
+        except (AgentError, TaskDatabaseError, OSError) as error:
+            self._on_fatal(error)
 
     async def _say_ready(self, agent: Agent) -> None:
         await agent.ready.wait()
@@ -157,15 +189,17 @@ class Node:
     def _local_socket(self) -> Path | None:
         return self._manager.control_socket if self._manager is not None and self._manager.serving else None
 
-    async def stop(self) -> None:
-        """Leave: remove this node's tasks, then end agent and manager.
+    async def stop(self, leave: bool = True) -> None:
+        """End agent and manager.
 
-        A crash, in contrast, leaves tasks running, and a start takes them up again.
+        Args:
+            leave: remove this node's tasks first. Otherwise, as after a crash, they run on, and the next
+                start takes them up again.
         """
         if self._agent is not None:
             try:
                 async with asyncio.timeout(LEAVE_SECONDS):
-                    await self._agent.stop(leave=True)
+                    await self._agent.stop(leave)
             except TimeoutError:
                 log.warning("not every task of this node ended in time", seconds=LEAVE_SECONDS)
         await self._owner.close()
@@ -213,3 +247,12 @@ class Node:
             log.warning("the swarm's new root certificate is not adopted", error=str(error))
             return
         self._holder.replace(adopted)
+
+
+def _advice(error: StorageError) -> str:
+    """Return what to do about a raft directory that cannot be used, to stand behind what is wrong."""
+    if isinstance(error, WrongKeyError | ForeignStateError):
+        return "; it is of another node: put this node's own back, or use another state directory"
+    if isinstance(error, LogDamagedError | SnapshotDamagedError | SnapshotGapError):
+        return "; nothing was changed: restore the state directory from a backup"
+    return ""

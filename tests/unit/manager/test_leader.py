@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from swarmkit.api import messages as api
-from swarmkit.manager.leader import RESTART_PAUSE, Leadership
+from swarmkit.manager.leader import RESTART_PAUSE, Leadership, SeedError
 from swarmkit.store import LeadershipLostError, Store, Tx
 from tests.fakes.loop import VirtualClock
 from tests.fakes.proposer import FakeProposer
@@ -37,11 +37,18 @@ def seed(tx: Tx) -> None:
 class Setting:
     def __init__(self, clock: VirtualClock) -> None:
         self.store = Store(clock)
+        self.unfounded = False
         self.proposer = FakeProposer(self.store)
         self.store.attach(self.proposer)
         self.loops: dict[str, FakeLoop] = {"a": FakeLoop(), "b": FakeLoop()}
-        self.leadership = Leadership(self.store, seed, lambda: self.loops, clock)
+        self.fatal: list[BaseException] = []
+        self.leadership = Leadership(self.store, self.seed, lambda: self.loops, clock, self.fatal.append)
         self.task = asyncio.create_task(self.leadership.run())
+
+    def seed(self, tx: Tx) -> None:
+        if self.unfounded:
+            raise SeedError("remove the state directory")
+        seed(tx)
 
     async def settle(self) -> None:
         await asyncio.sleep(0.01)
@@ -95,6 +102,15 @@ async def test_seeding_that_fails_is_tried_again_before_any_loop_runs(setting: S
     setting.proposer.gain_leadership()
     await asyncio.sleep(2 * RESTART_PAUSE)
     assert [loop.running for loop in setting.loops.values()] == [1, 1]
+
+
+async def test_a_swarm_that_cannot_be_seeded_is_told_once_and_no_loop_runs(setting: Setting) -> None:
+    setting.unfounded = True
+    setting.leadership.announce(True)
+    await asyncio.sleep(3 * RESTART_PAUSE)
+    assert [str(error) for error in setting.fatal] == ["remove the state directory"]
+    assert [loop.started for loop in setting.loops.values()] == [0, 0]
+    assert not setting.leadership.active.is_set()
 
 
 @pytest.mark.parametrize("failure", [lambda: ValueError("defect"), LeadershipLostError])

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from swarmkit.node.config import ConfigError, NodeConfig, split_address
@@ -29,6 +31,8 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ({"join_addr": "host:0"}, "--join-addr"),
         ({"join_addr": ":4242"}, "--join-addr"),
         ({"join_token": "SWMTKN-1-x"}, "--join-token needs --join-addr"),
+        ({"join_token": "SWMTKN-1-x", "join_addr": "h:1"}, "--join-token is not one"),
+        ({"control_socket": Path("/" + "x" * 107)}, "is longer than the 107 bytes"),
         ({"hostname": "a b"}, "is not a host name"),
         ({"hostname": "-a"}, "is not a host name"),
         ({"executor": "podman"}, "must be one of docker, process, simulated"),
@@ -36,9 +40,15 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ({"listen_remote": "4242"}, "--listen-remote-api"),
     ],
 )
-def test_a_wrong_setting_is_named(settings: dict[str, str], words: str) -> None:
+def test_a_wrong_setting_is_named(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         NodeConfig(**settings).validate()  # type: ignore[arg-type]
+
+
+def test_a_mistyped_token_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        NodeConfig(join_addr="h:1", join_token="SWMTKN-1-secret").validate()
+    assert "secret" not in str(caught.value)
 
 
 def test_the_token_is_not_shown() -> None:
