@@ -24,6 +24,7 @@ from docker.errors import DockerException
 
 PACKAGES = ("docker.io", "busybox-static", "iptables")
 START_SECONDS = 60.0
+START_TRIES = 3
 STOP_SECONDS = 30.0
 #: name:tag -> default command. The redis images stand in for the ones of the tour.
 IMAGES = {
@@ -154,8 +155,19 @@ class Engine:
 
     @classmethod
     def start(cls, prefix: tuple[str, ...] = (), extra: tuple[str, ...] = ()) -> "Engine":
-        """Run an engine of our own; ``prefix`` enters a network namespace, ``extra`` are further flags."""
+        """Run an engine of our own; ``prefix`` enters a network namespace, ``extra`` are further flags.
+
+        Engines that start or stop side by side meet in the machine's packet filter, where one may find a
+        chain that another just removed, and give up: it is tried again.
+        """
         install_packages()
+        for _ in range(START_TRIES - 1):
+            with contextlib.suppress(EngineUnavailableError):
+                return cls._start(prefix, extra)
+        return cls._start(prefix, extra)
+
+    @classmethod
+    def _start(cls, prefix: tuple[str, ...], extra: tuple[str, ...]) -> "Engine":
         folder = Path(tempfile.mkdtemp(prefix="swk-engine-"))
         folder.chmod(stat.S_IRWXU)
         url = f"unix://{folder}/docker.sock"
@@ -171,7 +183,7 @@ class Engine:
             if process.poll() is not None or time.monotonic() > deadline:
                 text = (folder / "log").read_text(errors="replace").strip().splitlines()
                 engine.stop()
-                raise EngineUnavailableError(f"dockerd did not start: {text[-1] if text else 'no output'}")
+                raise EngineUnavailableError(f"dockerd did not start: {' '.join(text[-3:]) or 'no output'}")
             time.sleep(0.1)
         return engine
 
