@@ -26,10 +26,10 @@ SHUTDOWN = api.TaskState.SHUTDOWN
 REPORTED = {"meta", "applied_at", "applied_by"}
 
 
-def start(swarm: Swarm, workers: int) -> Control:
+def start(swarm: Swarm, workers: int, period: str = "1s") -> Control:
     """Start a manager and workers with short heartbeats."""
     swarm.found()
-    swarm.ok("cluster update --heartbeatperiod 1s")
+    swarm.ok(f"cluster update --heartbeatperiod {period}")
     names = [f"node-{n}" for n in range(2, 2 + workers)]
     for daemon in [swarm.join(name) for name in names]:
         daemon.wait_ready()
@@ -179,8 +179,7 @@ def test_everything_killed_at_once_comes_back_with_the_same_processes(local_swar
 
 
 def test_a_killed_worker_that_is_back_in_time_keeps_its_processes(local_swarm: Swarm) -> None:
-    control = start(local_swarm, 1)
-    local_swarm.ok("cluster update --heartbeatperiod 5s")
+    control = start(local_swarm, 1, "6s")
     local_swarm.ok(f"service create --name web {SLEEP} --replicas 2 --constraint node.hostname==node-2")
     first, second = control.wait_running("web", 2)
     control.wait_node("node-2", READY)

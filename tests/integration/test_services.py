@@ -352,15 +352,21 @@ def test_wait_returns_when_the_service_has_converged(trio: Swarm, control: Contr
     assert created.code == 0
     assert created.out.strip() == control.service("web").id
     assert created.err.splitlines()[-1] == "3/3 running"
-    assert len([task for task in control.tasks("web") if runs(task)]) == 3
-    scaled = trio.ctl("service update web --replicas 1 --wait --wait-timeout 20s", timeout=30)
-    assert scaled.code == 0
-    assert scaled.err.splitlines()[-1] == "1/1 running"
-    assert len(control.tasks("web")) == 1
+    tasks = control.tasks("web")
+    assert all(map(runs, tasks))
+    # The tasks fit the new placement where they are, and stay.
+    placed = trio.ctl("service update web --constraint node.hostname!=x --wait", timeout=30)
+    assert (placed.code, placed.err.splitlines()[-1]) == (0, "3/3 running")
+    assert ids(control.tasks("web")) == ids(tasks)
+
+
+def test_wait_counts_the_nodes_of_a_global_service(trio: Swarm, control: Control) -> None:
     everywhere = trio.ctl(f"service create --name all {SLEEP} --mode global --wait", timeout=30)
-    assert everywhere.err.splitlines()[-1] == "3/3 running"
-    nothing = trio.ctl("service update web --replicas 0 --wait", timeout=30)
-    assert nothing.err.splitlines()[-1] == "0/0 running"
+    assert (everywhere.code, everywhere.err.splitlines()[-1]) == (0, "3/3 running")
+    nowhere = trio.ctl(
+        f"service create --name none {SLEEP} --mode global --constraint node.labels.x==y --wait", timeout=30
+    )
+    assert (nowhere.code, nowhere.err.splitlines()[-1]) == (0, "0/0 running")
 
 
 def test_wait_says_why_a_service_cannot_converge(trio: Swarm, control: Control) -> None:
@@ -375,11 +381,11 @@ def test_wait_says_why_a_service_cannot_converge(trio: Swarm, control: Control) 
     assert "no-such-program: No such file or directory" in last
     assert "Usage" not in failing.err
     given_up = trio.ctl(
-        "service create --name once --image local --command false --restart-condition none --wait", timeout=30
+        "service create --name once --image local --command true --restart-condition none --wait", timeout=30
     )
     assert given_up.code == 1
     assert given_up.err.strip().splitlines()[-1] == (
-        "Error: the service does not converge: once.1: task: non-zero exit (1)"
+        "Error: the service does not converge: once.1: the task ended by itself, with exit code 0"
     )
 
 

@@ -7,26 +7,19 @@ import click
 
 from swarmctl.base import Failure
 from swarmctl.client import Client
-from swarmctl.converge import Look, Verdict, line, look
+from swarmctl.converge import Course, Look, Verdict, line
 from swarmkit.api import messages as api
 
 #: Pause between looks in seconds.
 PAUSE = 0.25
-#: How long a service must have been converged to count, in seconds: tasks that die at once should not.
-STEADY = 1.0
 BAR_WIDTH = 30
 
 
-def _eligible(node: api.Node) -> bool:
-    return node.status.state == api.NodeStatus.READY and node.spec.availability == api.NodeSpec.ACTIVE
-
-
-def _look(client: Client, service_id: str) -> Look:
+def _look(client: Client, service_id: str, course: Course) -> Look:
+    filters = api.ListTasksRequest.Filters
     service = client.service(service_id)
-    tasks = client.tasks(api.ListTasksRequest.Filters(service_ids=[service_id]))
-    is_global = service.spec.HasField("global")
-    nodes = sum(map(_eligible, client.nodes())) if is_global else 0
-    return look(service, tasks, nodes)
+    current = {task.id for task in client.tasks(filters(service_ids=[service_id], up_to_date=True))}
+    return course.look(service, client.tasks(filters(service_ids=[service_id])), current)
 
 
 class Progress:
@@ -71,10 +64,10 @@ def wait_for(client: Client, service_id: str, timeout_ns: int | None) -> None:
     """
     started = time.monotonic()
     steady_since: float | None = None
-    progress = Progress()
+    progress, course = Progress(), Course()
     try:
         while True:
-            seen = _look(client, service_id)
+            seen = _look(client, service_id, course)
             progress.show(seen)
             now = time.monotonic()
             if seen.verdict is Verdict.FAILED:
@@ -85,7 +78,7 @@ def wait_for(client: Client, service_id: str, timeout_ns: int | None) -> None:
                 steady_since = None
             elif steady_since is None:
                 steady_since = now
-            elif now - steady_since >= STEADY:
+            elif now - steady_since >= seen.steady_seconds:
                 return
             if timeout_ns is not None and now - started > timeout_ns / 1e9:
                 raise Failure(f"the service has not converged in time: {line(seen)}")
