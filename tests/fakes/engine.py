@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,6 +53,7 @@ class FakeEngine:
         self.gates: dict[str, asyncio.Event] = {}
         self.registry_answers = True
         self.cancelled: list[str] = []
+        self.on_start: Callable[[str], object] = str
         self.away = False
         self.events = FakeEvents()
 
@@ -97,7 +99,7 @@ class FakeEngine:
 
     async def inspect(self, name: str) -> Json:
         self._called("inspect", name)
-        return self._found(name)
+        return copy.deepcopy(self._found(name))
 
     async def create(self, name: str, request: Json) -> None:
         self._called("create", name)
@@ -118,6 +120,7 @@ class FakeEngine:
     async def start(self, name: str) -> None:
         self._called("start", name)
         await self._ending("start")
+        self.on_start(name)
         self._found(name)["State"].update(Status="running", Pid=42)
         self.events.wake_all()
 

@@ -40,14 +40,21 @@ class EngineSocket:
         self.connections = 0
         self._open: dict[asyncio.StreamWriter, str] = {}
         self._server: asyncio.Server | None = None
+        self._tcp: asyncio.Server | None = None
 
     async def start(self) -> None:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
 
+    async def listen_on_loopback(self) -> str:
+        """Listen on a port as well, until ``close``; return the address as users write it."""
+        self._tcp = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"tcp://127.0.0.1:{self._tcp.sockets[0].getsockname()[1]}"
+
     async def close(self) -> None:
         """Refuse connections from now on, and cut those that are open."""
-        if self._server is not None:
-            self._server.close()
+        for server in (self._server, self._tcp):
+            if server is not None:
+                server.close()
         self.path.unlink(missing_ok=True)
         self.cut()
 

@@ -176,7 +176,11 @@ class DockerController:
             await asyncio.wait([self._change])
             self._open()
         change = self._change = self._owner.spawn(_outcome(call), "change")
-        await asyncio.wait([change])
+        try:
+            await asyncio.wait([change])
+        finally:
+            # What was seen before is no longer so.
+            self._seen = None
         self._open()
         error = change.result()
         if error is not None and error.kind in AWAY:
@@ -283,7 +287,6 @@ class DockerController:
         await self._stop(container.grace_seconds(self._spec))
 
     async def _stop(self, grace_seconds: int) -> None:
-        self._seen = None
         try:
             await self._alone(lambda: self._engine.stop(self._name, grace_seconds))
         except EngineError as error:
@@ -313,7 +316,6 @@ class DockerController:
             await self._stop(container.grace_seconds(self._spec))
         except EngineError as error:
             self._log.warning("a container cannot be stopped, removing it by force", error=str(error))
-        self._seen = None
         try:
             await self._alone(lambda: self._engine.remove(self._name))
         except EngineError as error:

@@ -106,7 +106,7 @@ class EventStream:
             log.debug("opening the engine's event stream anew", engine=self._engine.url, error=str(error))
         elif not self._away:
             self._away = True
-            log.warning("lost the engine's event stream", engine=self._engine.url, error=str(error or ""))
+            log.warning("cannot follow the engine's events", engine=self._engine.url, error=str(error or ""))
 
     def _opened(self) -> None:
         # What happened while there was no stream is found by looking.

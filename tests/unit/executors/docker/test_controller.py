@@ -219,8 +219,15 @@ async def test_a_start_that_fails_carries_the_engines_words_and_exit_code(
     engine: FakeEngine, controller: DockerController
 ) -> None:
     await controller.prepare()
-    engine.containers[NAME]["State"]["ExitCode"] = 127
-    engine.fail("start", Kind.FATAL, "no such file")
+    await controller.container_status()
+    gate = engine.hold("start")
+    asyncio.get_running_loop().call_later(0.01, gate.set)
+
+    def refused(name: str) -> None:
+        engine.containers[name]["State"]["ExitCode"] = 127
+        raise EngineError(Kind.FATAL, "no such file")
+
+    engine.on_start = refused
     with pytest.raises(TaskExitError, match="starting container failed: no such file") as caught:
         await controller.start()
     assert caught.value.exit_code == 127

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections.abc import AsyncIterator
 
@@ -8,6 +9,7 @@ import pytest
 from swarmkit.executors.docker import engine as module
 from swarmkit.executors.docker.engine import Engine
 from swarmkit.executors.docker.errors import EngineError, Kind
+from tests.fakes.engine import FakeEngine
 from tests.fakes.engine_socket import EngineSocket
 from tests.unit.executors.docker.conftest import engine_threads, eventually, open_descriptors
 
@@ -200,6 +202,30 @@ async def test_progress_is_logged_when_a_layers_status_changes(
     await pulling
     lines = [record for record in caplog.records if record.message == "pulling"]
     assert len(lines) == 3
+
+
+def test_the_engine_in_memory_has_the_methods_of_the_real_one() -> None:
+    for name, method in vars(FakeEngine).items():
+        if inspect.iscoroutinefunction(method) and not name.startswith("_"):
+            assert list(inspect.signature(method).parameters) == list(
+                inspect.signature(getattr(Engine, name)).parameters
+            ), name
+
+
+async def test_an_engine_on_another_host_is_spoken_to_alike(socket: EngineSocket) -> None:
+    async with asyncio.timeout(5):
+        address = await socket.listen_on_loopback()
+        engine = Engine(address, timeout=1)
+        socket.answers["GET /info"] = (200, {"Name": "far"})
+        assert await engine.info() == {"Name": "far"}
+        socket.streaming.add(PULL)
+        answered = asyncio.Event()
+        pulling = asyncio.create_task(engine.pull("a", "", answered.set))
+        await answered.wait()
+        pulling.cancel()
+        await asyncio.wait([pulling])
+        await eventually(lambda: socket.hung_up == [PULL])
+        await engine.close()
 
 
 async def test_a_directory_is_made_on_this_host_only(short_folder: object, engine: Engine) -> None:
