@@ -19,6 +19,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 #: Longest wait for a clean stop before the process ends anyway, in seconds; the servers take up to 8 of them.
 STOP_SECONDS = 30.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command(context_settings=HELP)
@@ -92,8 +93,6 @@ def main(
 
     Without --join-addr the node founds a new swarm, or resumes what its state directory holds.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave_at_once)
     for name, path in (("--state-dir", state_dir), ("--listen-control-api", listen_control_api)):
         if not path:
             raise click.UsageError(f"{name} is empty: it must name a path")
@@ -112,21 +111,34 @@ def main(
         settings.validate()
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
+    early = EarlySignals()
     configure(log_level)
-    sys.exit(asyncio.run(serve(settings)))
+    sys.exit(asyncio.run(serve(settings, early)))
 
 
-def _leave_at_once(number: int, frame: object) -> None:
-    """End the process in order: nothing was begun yet."""
-    raise SystemExit(0)
+class EarlySignals:
+    """Notes a signal to end that comes before the event loop listens for them.
+
+    It raises nothing: an exception out of a signal handler may come up where Python drops it.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.came = True
 
 
-async def serve(settings: NodeConfig) -> int:
+async def serve(settings: NodeConfig, early: EarlySignals) -> int:
     """Run the node until a signal or a fatal error; returns the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    if early.came:
+        return 0
     # grpc and the rest of the daemon are imported only here: --help and --version stay quick.
     from swarmd.serve import run_node
 

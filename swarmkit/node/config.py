@@ -88,6 +88,19 @@ class NodeConfig:
             )
         if self.executor not in EXECUTORS:
             raise ConfigError(f"--executor {self.executor!r} must be one of {', '.join(EXECUTORS)}")
+        if self.executor == "docker":
+            self._validate_engine()
+
+    def _validate_engine(self) -> None:
+        scheme, separator, rest = self.engine_addr.partition("://")
+        if scheme == "unix" and rest.startswith("/"):
+            return
+        what = f"--engine-addr (or DOCKER_HOST) {self.engine_addr!r}"
+        if not separator or scheme not in ("tcp", "http", "https"):
+            raise ConfigError(f"{what} must be unix:///PATH or tcp://HOST:PORT")
+        host, port = split_address(rest.partition("/")[0], what)
+        if not host or not port:
+            raise ConfigError(f"{what} must name a host and a port, as in tcp://127.0.0.1:2375")
 
     def _validate_token(self) -> None:
         if not self.join_token:

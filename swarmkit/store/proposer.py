@@ -40,7 +40,7 @@ class StoppedError(ProposalError):
     """The node is stopping, or is no member of the group."""
 
     def __init__(self) -> None:
-        super().__init__("raft: node is stopped")
+        super().__init__("raft: node is stopped; the manager's log says why")
 
 
 class Proposer(Protocol):

@@ -35,6 +35,11 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ({"control_socket": Path("/" + "x" * 107)}, "is longer than the 107 bytes"),
         ({"hostname": "a b"}, "is not a host name"),
         ({"hostname": "-a"}, "is not a host name"),
+        ({"engine_addr": "nonsense"}, "must be unix:///PATH or tcp://HOST:PORT"),
+        ({"engine_addr": "unix://docker.sock"}, "must be unix:///PATH or tcp://HOST:PORT"),
+        ({"engine_addr": "ssh://host"}, "must be unix:///PATH or tcp://HOST:PORT"),
+        ({"engine_addr": "tcp://x:y"}, "with a port from 0 to 65535"),
+        ({"engine_addr": "tcp://:2375"}, "must name a host and a port"),
         ({"executor": "podman"}, "must be one of docker, process, simulated"),
         ({"advertise_remote": "host:0"}, "--advertise-remote-api"),
         ({"listen_remote": "4242"}, "--listen-remote-api"),
@@ -43,6 +48,18 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_a_wrong_setting_is_named(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         NodeConfig(**settings).validate()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "https://engine:2376/", "tcp://[::1]:2375"],
+)
+def test_engines_are_reached_by_socket_or_by_address(address: str) -> None:
+    NodeConfig(engine_addr=address).validate()
+
+
+def test_the_engine_is_of_no_interest_to_other_executors() -> None:
+    NodeConfig(engine_addr="nonsense", executor="process").validate()
 
 
 def test_a_mistyped_token_is_not_repeated() -> None:
