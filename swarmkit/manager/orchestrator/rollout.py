@@ -136,8 +136,17 @@ class Rollout:
         self.slot_done(now)
         return None if ended(task) else made.key
 
+    def awaited(self, task_id: str) -> SlotKey | None:
+        """Return the slot of a new task that has not started yet."""
+        made = self._made.get(task_id)
+        return made.key if made is not None and made.started_at is None else None
+
+    def replaced(self, task_id: str, successor_id: str) -> None:
+        """Note that a new task that had not started was replaced: its lane waits for the other now."""
+        self._made[successor_id] = self._made.pop(task_id)
+
     def forget(self, task_id: str, now: float) -> None:
-        """Note that a task's record was deleted: a lane that waits for it waits in vain."""
+        """Note that a task is deleted or not to run any more: a lane that waits for it waits in vain."""
         made = self._made.pop(task_id, None)
         if made is not None and made.started_at is None:
             self.slot_done(now)

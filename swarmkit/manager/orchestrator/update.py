@@ -14,7 +14,7 @@ from swarmkit.clock import Clock
 from swarmkit.identity import new_id as random_id
 from swarmkit.log import get_logger
 from swarmkit.manager.orchestrator import settings, update_status
-from swarmkit.manager.orchestrator.dirty import is_slot_dirty
+from swarmkit.manager.orchestrator.dirty import is_slot_dirty, is_task_dirty
 from swarmkit.manager.orchestrator.pacing import Pacer, next_commit
 from swarmkit.manager.orchestrator.reads import node_of, tasks_in_slot
 from swarmkit.manager.orchestrator.restart import RestartSupervisor
@@ -101,7 +101,7 @@ class Updater:
                 api.Task,
                 {Action.UPDATE},
                 service_id=self.service.id,
-                where=lambda task: task.status.state >= api.TaskState.RUNNING,
+                where=lambda task: task.status.state >= api.TaskState.RUNNING or not wanted(task),
             ),
             Watch(api.Task, {Action.DELETE}, service_id=self.service.id),
         ) as watcher:
@@ -137,12 +137,40 @@ class Updater:
             # PARITY: the original waits for ever for a new task whose record was deleted.
             self._rollout.forget(task.id, now)
             return
+        if not wanted(task) and task.status.state < api.TaskState.RUNNING:
+            self._follow(task, now)
+            return
         undecided = self._rollout.verdict is None
         key = self._rollout.observe(task, now)
         if undecided and self._rollout.verdict is not None:
             self._tipped_by = task.id
         if key is not None and task.id in self._old:
             self._started.append(_Started(task.id, key))
+
+    def _follow(self, task: api.Task, now: float) -> None:
+        """Wait for what replaces a new task that is not to run any more and did not end: its node was lost.
+
+        PARITY: the original waits for the task itself, which is until the node comes back and calls its end a
+        failure of the update.
+        """
+        key = self._rollout.awaited(task.id)
+        if key is None:
+            return
+        reader = self._store.view()
+        successors = [
+            other
+            for other in tasks_in_slot(reader, key)
+            if wanted(other) and not is_task_dirty(self.service, other, node_of(reader, other))
+        ]
+        old = self._old.pop(task.id, None)
+        if not successors:
+            self._rollout.forget(task.id, now)
+            return
+        # Made together with this event: what became of it meanwhile is yet to be read from the watcher.
+        successor = max(successors, key=lambda other: other.meta.created_at.ToNanoseconds())
+        self._rollout.replaced(task.id, successor.id)
+        if old is not None:
+            self._old[successor.id] = old
 
     async def _roll_out(self, watcher: Watcher) -> None:
         acted = False

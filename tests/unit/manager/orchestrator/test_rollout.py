@@ -95,6 +95,22 @@ def test_the_deletion_of_a_new_task_that_did_not_start_frees_its_lane() -> None:
     rollout.check_invariants()
 
 
+def test_the_successor_of_a_new_task_is_waited_for_and_counts_in_its_place() -> None:
+    rollout = Rollout(KEYS[:2], config(1), rolling_back=False)
+    begin(rollout)
+    assert rollout.awaited("t1") == KEYS[0]
+    rollout.replaced("t1", "r1")
+    rollout.check_invariants()
+    assert rollout.awaited("t1") is None
+    assert rollout.observe(seen("t1", State.SHUTDOWN), 1) is None
+    assert begin(rollout, 1) == []
+    assert rollout.observe(seen("r1", State.RUNNING), 2) == KEYS[0]
+    assert rollout.awaited("r1") is None
+    assert begin(rollout, 2) == ["t2"]
+    rollout.observe(seen("r1", State.FAILED), 3)
+    assert rollout.verdict is Verdict.PAUSE
+
+
 def test_a_task_that_ended_before_it_ran_is_no_start_for_its_old_tasks() -> None:
     rollout = Rollout(KEYS[:2], config(1, action=Action.CONTINUE), rolling_back=False)
     begin(rollout)

@@ -429,6 +429,40 @@ async def test_old_tasks_on_a_node_that_is_down_are_not_waited_for() -> None:
         assert [task.desired_state for task in swarm.new_tasks()] == [State.RUNNING]
 
 
+@pytest.mark.parametrize("order", [api.UpdateConfig.STOP_FIRST, api.UpdateConfig.START_FIRST])
+@pytest.mark.parametrize("condition", [api.RestartPolicy.ANY, api.RestartPolicy.NONE])
+async def test_a_new_task_whose_node_is_lost_before_it_runs_does_not_hold_the_update(
+    order: "api.UpdateConfig.UpdateOrder.ValueType",
+    condition: "api.RestartPolicy.RestartCondition.ValueType",
+) -> None:
+    swarm = Bench(2, parallelism=1, order=order)
+    first = "task0001"
+    swarm.worker.outcome = lambda task: State.STARTING if task.id == first else State.RUNNING
+    swarm.worker.stops = lambda task: task.id != first
+
+    def change(service: api.Service) -> None:
+        service.spec.task.container.image = "new"
+        service.spec.task.restart.condition = condition
+
+    async with swarm.started():
+        await swarm.update(change, seconds=1)
+        assert [task.id for task in swarm.new_tasks()] == [first]
+        # What happens when its node goes down ...
+        await swarm.create(make_node("n2", state=api.NodeStatus.DOWN))
+        await swarm.edit(api.Task, first, lambda task: setattr(task, "node_id", "n2"))
+        await swarm.store.update(lambda tx: swarm.restarts.restart(tx, swarm.service(), swarm.task(first)))
+        await swarm.settle(2)
+        assert swarm.images()[-1] == "new"  # the second slot had its turn
+        # ... and when it comes back.
+        await swarm.observe(first, State.SHUTDOWN)
+        await swarm.settle(20)
+        assert swarm.status == S.COMPLETED
+    given_up = condition == api.RestartPolicy.NONE
+    old_stays = given_up and order == api.UpdateConfig.START_FIRST
+    expected = (["v1"] if old_stays else []) + ["new"] * (1 if given_up else 2)
+    assert swarm.images() == expected
+
+
 async def test_a_paused_update_that_waits_for_a_slot_goes_on_when_its_status_is_cleared() -> None:
     swarm = Bench(3, parallelism=2)
     swarm.worker.outcome = lambda task: State.FAILED if task.slot == 1 else State.STARTING
