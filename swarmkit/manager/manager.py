@@ -131,6 +131,9 @@ class Manager:
         self._log_broker = LogBroker()
         self._ca = CertificateAuthority(self.store, clock, rng, self._cluster_id)
         self.serving = False
+        # Raft asks in every cycle; stored objects never change, so the object itself tells whether it is news.
+        self._policy_source: api.Cluster | None = None
+        self._policy = SnapshotPolicy()
         self._leadership = Leadership(self.store, self._seed, self._loops, clock, on_fatal)
         self._remote_health = HealthService([RAFT])
         self._local_health = HealthService([CONTROL_API])
@@ -243,12 +246,13 @@ class Manager:
 
     def _snapshot_policy(self) -> SnapshotPolicy:
         cluster = self._cluster()
-        if cluster is None:
-            return SnapshotPolicy()
-        raft = cluster.spec.raft
-        return SnapshotPolicy(
-            raft.snapshot_interval, raft.log_entries_for_slow_followers, raft.keep_old_snapshots
-        )
+        if cluster is not self._policy_source and cluster is not None:
+            raft = cluster.spec.raft
+            self._policy_source = cluster
+            self._policy = SnapshotPolicy(
+                raft.snapshot_interval, raft.log_entries_for_slow_followers, raft.keep_old_snapshots
+            )
+        return self._policy
 
     def _managers(self) -> list[api.Peer]:
         return [api.Peer(node_id=member.node_id, addr=member.addr) for member in self._raft.members()]
