@@ -220,6 +220,36 @@ def test_a_manager_killed_during_an_update_goes_on_with_it(local_swarm: Swarm) -
     assert ids(history) == ids(tasks)  # none was made twice
 
 
+def test_an_update_goes_on_although_a_node_hangs(local_swarm: Swarm) -> None:
+    control = start(local_swarm, 2)
+    local_swarm.ok(f"service create --name web {SLEEP} --replicas 6 --update-parallelism 2")
+    before = control.wait_running("web", 6)
+    hanging = local_swarm.daemons["node-2"].pid
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        local_swarm.ok("service update web --image local:2")
+        after = control.wait_tasks(
+            "web",
+            "all are new",
+            lambda tasks: (
+                len(tasks) == 6 and all(runs(t) and t.spec.container.image == "local:2" for t in tasks)
+            ),
+            20,
+        )
+        assert "node-2" not in hosts(after, control)
+        control.wait_node("node-2", DOWN)
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    control.wait_node("node-2", READY)
+    wait_ended([task.status.container.pid for task in before])
+    assert ids(control.wait_running("web", 6)) == ids(after)
+    assert local_swarm.daemons["node-2"].running
+    assert control.service("web").update_status.state in (
+        api.UpdateStatus.UPDATING,
+        api.UpdateStatus.COMPLETED,
+    )
+
+
 def test_a_manager_stopped_in_order_serves_the_same_objects_again(local_swarm: Swarm) -> None:
     control = start(local_swarm, 1)
     local_swarm.ok(f"service create --name web {SLEEP} --replicas 4")
