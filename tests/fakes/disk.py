@@ -154,6 +154,13 @@ class FakeDisk:
             survived._names[path] = survived._durable_names[path] = _Inode(_surviving(inode, rng))
         return survived
 
+    def after_kill(self) -> "FakeDisk":
+        """Return what the disk holds for the next process if only the one that runs is killed."""
+        survived = FakeDisk()
+        for path, inode in self._names.items():
+            survived._names[path] = survived._durable_names[path] = _Inode(bytes(inode.content))
+        return survived
+
     def _rename_to(self, path: Path, inode: _Inode | None) -> None:
         _set(self._names, path, inode)
         self._unsynced_names.append((path, inode))

@@ -12,6 +12,7 @@ class FakeMachine:
         self.calls: list[str] = []
         self.fail_on: bytes | None = None
         self.fail_snapshot = False
+        self.restores = 0
 
     @property
     def values(self) -> list[bytes]:
@@ -39,4 +40,5 @@ class FakeMachine:
 
     def restore(self, data: bytes) -> None:
         self.entries = [(index, bytes.fromhex(text)) for index, text in json.loads(data)]
+        self.restores += 1
         self.calls.append("restore")

@@ -5,6 +5,7 @@ cut is noticed only after ``notice_seconds``, as a half-open connection is.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from swarmkit.api import messages as api
 from swarmkit.raft.codec import decode, encode
 from swarmkit.raft.messages import Envelope
 from swarmkit.raft.node import RaftNode
+from swarmkit.store.proposer import StoppedError
 
 
 @dataclass
@@ -48,6 +50,8 @@ class FakeNetwork:
         links: (source, target) with a quality of its own.
         cut: (source, target) that carry nothing.
         queue_limit: bytes on the way on one link above which it counts as congested.
+        backlog_seconds: what a link may need for what waits; beyond, all of it is dropped, the stream ends,
+            and a new one begins: what a carrier with a bounded outbox does.
         trace: what was sent, if it is a list: (time, envelope).
     """
 
@@ -59,6 +63,7 @@ class FakeNetwork:
         self.isolated: set[int] = set()
         self.notice_seconds = 0.0
         self.queue_limit = 4 << 20
+        self.backlog_seconds = 5.0
         self.sent = 0
         self.trace: list[tuple[float, Envelope]] | None = None
         self._rng = rng or random.Random(0)
@@ -112,7 +117,8 @@ class FakeNetwork:
         is_open = (one, other) in self._generations
         if whole and not is_open:
             for source, target in ((one, other), (other, one)):
-                self._generations[source, target] = self.nodes[target].mailbox.connected(source)
+                with contextlib.suppress(StoppedError):
+                    self._generations[source, target] = self.nodes[target].mailbox.connected(source)
         elif not whole and is_open:
             if self.notice_seconds:
                 loop = asyncio.get_running_loop()
@@ -130,7 +136,8 @@ class FakeNetwork:
         generation = self._generations.pop((source, target), None)
         node = self.nodes.get(target)
         if generation is not None and node is not None:
-            node.mailbox.disconnected(source, generation)
+            with contextlib.suppress(StoppedError):  # it has ended by itself
+                node.mailbox.disconnected(source, generation)
 
     # -- What travels -------------------------------------------------------------------------------------
 
@@ -155,10 +162,19 @@ class FakeNetwork:
         if quality.reorder and rng.random() < quality.reorder:
             self._arrive_at(loop.time() + delay + rng.random() * quality.late, link, data)
         else:
+            if arrival - busy > loop.time() + delay + self.backlog_seconds:
+                self._overflow(*link)
+                return
             self._free_at[link] = arrival
             self._arrive_at(arrival, link, data)
         if quality.duplicate and rng.random() < quality.duplicate:
             self._arrive_at(arrival + rng.random() * quality.late, link, data)
+
+    def _overflow(self, source: int, target: int) -> None:
+        for pair in ((source, target), (target, source)):
+            self._close(*pair)
+            self._free_at.pop(pair, None)
+        asyncio.get_running_loop().call_later(0.1, self.refresh)
 
     def _arrive_at(self, moment: float, link: tuple[int, int], data: bytes) -> None:
         generation, incarnation = self._generations[link], self._incarnations[link[1]]
@@ -166,7 +182,9 @@ class FakeNetwork:
 
         def arrive() -> None:
             self._queued[link] -= len(data)
-            if self.carries(*link) and self._incarnations[link[1]] == incarnation:
+            if not self.carries(*link) or self._incarnations[link[1]] != incarnation:
+                return
+            with contextlib.suppress(StoppedError):
                 self.nodes[link[1]].mailbox.receive(link[0], generation, decode(data))
 
         asyncio.get_running_loop().call_at(moment, arrive)

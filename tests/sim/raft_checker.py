@@ -1,0 +1,172 @@
+"""Raft's safety properties, checked against everything that ever happened in a simulation.
+
+After every step of the loop:
+
+- one leader a term;
+- log matching: an entry of one index and term is the same everywhere, and so is the one before it;
+- leader completeness: who begins to lead has everything that was committed before;
+- committed entries never change, and no member forgets within a life that they are committed;
+- state machines apply the same entries in the same order, none twice; the group is equal at equal indexes;
+- what is acknowledged is applied, at the index it was acknowledged with.
+"""
+
+from dataclasses import dataclass, field
+
+from swarmkit.raft.entries import store_command
+from tests.fakes.raft import TestNode
+
+
+class SafetyError(AssertionError):
+    """A safety property does not hold."""
+
+
+@dataclass
+class _Seen:
+    """What was seen of one life of a member."""
+
+    state: object = None
+    term: int = 0
+    leading_in: int = 0
+    last: tuple[int, int] = (0, 0)
+    terms: dict[int, int] = field(default_factory=dict)
+    commit: int = 0
+    applied: int = 0
+    entries: int = 0
+    restores: int = 0
+
+
+class Checker:
+    """Looks at all members after each step.
+
+    Attributes:
+        leaders: who led each term.
+        history: the store's entries in the order in which they were first applied anywhere: (index, data).
+        acknowledged: values that clients were told to be written.
+    """
+
+    def __init__(self) -> None:
+        self.leaders: dict[int, int] = {}
+        self.history: list[tuple[int, bytes]] = []
+        self.acknowledged: dict[bytes, int] = {}
+        self._committed: dict[int, tuple[int, bytes]] = {}
+        self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
+        self._groups: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+        self._values: dict[bytes, int] = {}
+        self._seen: dict[int, _Seen] = {}
+
+    def forget(self, node: TestNode) -> None:
+        """A member's life is over; what it promised stays."""
+        self._seen.pop(id(node), None)
+
+    def acknowledge(self, value: bytes, index: int) -> None:
+        """A client was told that ``value`` is written."""
+        if self._values.get(value) != index:
+            raise SafetyError(f"{value!r} acknowledged at {index}, but applied at {self._values.get(value)}")
+        self.acknowledged[value] = index
+
+    def look(self, node: TestNode) -> None:
+        """Check one running member; call after each step."""
+        driver = node._driver
+        if driver is None:
+            return
+        seen = self._seen.setdefault(id(node), _Seen())
+        library = driver.library
+        term = library.term
+        state = (term, library.leading, library.commit_index, library.applied_index, driver.log[-1])
+        if (state, node.machine.restores, len(node.fatal)) == seen.state:
+            return
+        seen.state = (state, node.machine.restores, len(node.fatal))
+        if term < seen.term:
+            raise SafetyError(f"{driver.raft_id:x} went back from term {seen.term} to {term}")
+        seen.term = term
+        self._look_at_log(node, seen)
+        if library.leading and seen.leading_in != term:
+            seen.leading_in = term
+            self._look_at_leader(node, term)
+        self._look_at_commit(node, seen)
+        self._look_at_machine(node, seen)
+        if node.fatal:
+            raise SafetyError(f"{driver.raft_id:x} died: {node.fatal[0]!r}")
+
+    def _look_at_leader(self, node: TestNode, term: int) -> None:
+        assert node._driver is not None
+        raft_id, log = node.raft_id, node._driver.log
+        if self.leaders.setdefault(term, raft_id) != raft_id:
+            raise SafetyError(f"{raft_id:x} and {self.leaders[term]:x} both lead term {term}")
+        for index in range(log.first_index, max(self._committed, default=0) + 1):
+            if index in self._committed and log.term_at(index) != self._committed[index][0]:
+                raise SafetyError(f"leader {raft_id:x} of term {term} lacks committed entry {index}")
+
+    def _look_at_log(self, node: TestNode, seen: _Seen) -> None:
+        assert node._driver is not None
+        log = node._driver.log
+        last = log[-1]
+        if (last.index, last.term) == seen.last:
+            return
+        seen.last = (last.index, last.term)
+        index, first = last.index, log.first_index
+        while index >= first and seen.terms.get(index) != log.term_at(index):
+            entry = log[index - first]
+            seen.terms[index] = entry.term
+            before = log.term_at(index - 1)
+            known = self._entries.setdefault((index, entry.term), (entry.data, before))
+            if known[0] != entry.data or (None not in (known[1], before) and known[1] != before):
+                raise SafetyError(f"entry {index} of term {entry.term} is not the same on {node.raft_id:x}")
+            if known[1] is None:
+                self._entries[index, entry.term] = (entry.data, before)
+            index -= 1
+
+    def _look_at_commit(self, node: TestNode, seen: _Seen) -> None:
+        assert node._driver is not None
+        log, commit = node._driver.log, node._driver.library.commit_index
+        if commit == seen.commit:
+            return
+        if commit < seen.commit:
+            raise SafetyError(f"{node.raft_id:x} forgot that {seen.commit} is committed; says {commit}")
+        for entry in log.between(seen.commit, commit):
+            known = self._committed.setdefault(entry.index, (entry.term, entry.data))
+            if known != (entry.term, entry.data):
+                raise SafetyError(
+                    f"{node.raft_id:x} commits entry {entry.index} of term {entry.term}, "
+                    f"but that of term {known[0]} was committed"
+                )
+        seen.commit = commit
+
+    def _look_at_machine(self, node: TestNode, seen: _Seen) -> None:
+        assert node._driver is not None
+        applied = node._driver.library.applied_index
+        restores = node.machine.restores
+        if applied == seen.applied and restores == seen.restores:
+            return
+        entries = node.machine.entries
+        start = seen.entries if restores == seen.restores else 0
+        for position in range(start, len(entries)):
+            self._apply(node, position, entries[position])
+        seen.entries, seen.applied, seen.restores = len(entries), applied, restores
+        membership = node._driver.replica.membership
+        group = (membership.ids, membership.removed)
+        if self._groups.setdefault(applied, group) != group:
+            raise SafetyError(f"{node.raft_id:x} has another group after entry {applied}")
+
+    def _apply(self, node: TestNode, position: int, entry: tuple[int, bytes]) -> None:
+        if position < len(self.history):
+            if self.history[position] != entry:
+                raise SafetyError(f"{node.raft_id:x} applied {entry} instead of {self.history[position]}")
+            return
+        index, data = entry
+        if data in self._values:
+            raise SafetyError(f"{data!r} applied at {self._values[data]} and again at {index}")
+        if index in self._committed and self._committed[index][1] != store_command(data):
+            raise SafetyError(f"{node.raft_id:x} applied {data!r}, which is not the committed entry {index}")
+        self.history.append(entry)
+        self._values[data] = index
+
+    def check_final(self, nodes: list[TestNode]) -> None:
+        """Everything is healed and has come to rest: nothing acknowledged is missing anywhere."""
+        for node in nodes:
+            values = set(node.machine.values)
+            missing = [value for value in self.acknowledged if value not in values]
+            if missing:
+                raise SafetyError(f"{node.raft_id:x} lacks {len(missing)} acknowledged writes: {missing[:5]}")
+            if node.machine.entries != self.history:
+                raise SafetyError(f"{node.raft_id:x} has not applied what the others have")

@@ -1,0 +1,377 @@
+"""A raft group in one thread: real nodes, filter, log and snapshots; simulated network, disks and time.
+
+Everything follows from one seed. After every step of the loop ``raft_checker`` looks at all members. What the
+simulation did to them is kept as a schedule, which a failure prints together with the seed.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
+from swarmkit.raft.admission import Admission, Verdict
+from swarmkit.raft.cipher import RecordCipher
+from swarmkit.raft.driver import Lanes
+from swarmkit.raft.messages import Append, Envelope, Reply, SnapshotPart, Vote, VoteRequest
+from swarmkit.store.proposer import ProposalError
+from tests.fakes.disk import FakeDisk
+from tests.fakes.lanes import InlineLane
+from tests.fakes.loop import VirtualClock, VirtualLoop
+from tests.fakes.machine import FakeMachine
+from tests.fakes.network import FakeLinks, FakeNetwork
+from tests.fakes.raft import TestNode
+from tests.sim.raft_checker import Checker, SafetyError
+
+STATE = Path("/state")
+
+#: What a healthy disk takes.
+SYNC_SECONDS = 0.0005
+
+#: Lines of the schedule that a failure prints.
+SCHEDULE_LINES = 200
+
+
+class StepLoop(VirtualLoop):
+    """Virtual time, and a look after every step. What the look raises ends the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look: Callable[[], None] | None = None
+
+    def _run_once(self) -> None:
+        super()._run_once()  # type: ignore[misc]  # every step of every asyncio loop is one call of it
+        if self.look is not None:
+            self.look()
+
+
+class Unfiltered(Admission):
+    """What the library would do by itself: its own messages pass as they come."""
+
+    def examine(self, envelope: Envelope, at: float) -> Verdict:
+        if isinstance(envelope.message, (Append, SnapshotPart, Reply, Vote, VoteRequest)):
+            return Verdict(deliver=envelope.message)
+        return super().examine(envelope, at)
+
+
+@dataclass
+class Member:
+    """One machine: its disk outlives its processes."""
+
+    number: int
+    disk: FakeDisk
+    joined: JoinReply | None = None
+    node: TestNode | None = None
+    links: FakeLinks | None = None
+    lane: InlineLane = field(default_factory=lambda: InlineLane(SYNC_SECONDS))
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        return f"node-{self.number}"
+
+
+class World:
+    """A group and its surroundings.
+
+    Args:
+        seed: everything that happens follows from it.
+        filtered: False: let the library see everything.
+        policy: when members take snapshots.
+    """
+
+    def __init__(self, seed: int, filtered: bool = True, policy: SnapshotPolicy | None = None) -> None:
+        self.seed = seed
+        self.rng = random.Random(f"{seed} world")
+        self.network = FakeNetwork(rng=random.Random(f"{seed} network"))
+        self.network.queue_limit = 64 << 10
+        self.checker = Checker()
+        self.members: dict[int, Member] = {}
+        self.schedule: list[str] = []
+        self.policy = policy or SnapshotPolicy()
+        self.config = RaftConfig(segment_bytes=4096)
+        self.written = 0
+        self._filtered = filtered
+        self._disk_rng = random.Random(f"{seed} disks")
+        #: Numbers of machines that are joining, and names of those that may be members and never start.
+        self.joining: set[int] = set()
+        self.ghosts: set[str] = set()
+        self._dying: set[asyncio.Task[None]] = set()
+        self._background: list[asyncio.Task[None]] = []
+
+    # -- Members ------------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> list[TestNode]:
+        """The running nodes in order."""
+        return [member.node for _, member in sorted(self.members.items()) if member.node is not None]
+
+    def note(self, what: str) -> None:
+        """Add a line to the schedule."""
+        self.schedule.append(f"{asyncio.get_running_loop().time():10.4f}  {what}")
+
+    def look(self) -> None:
+        """Check all running members."""
+        for member in self.members.values():
+            if member.node is not None:
+                self.checker.look(member.node)
+
+    async def found(self, count: int) -> None:
+        """Found a group and let it grow to ``count``."""
+        await self.start(self._machine(1))
+        for _ in range(count - 1):
+            await self.grow()
+
+    def _machine(self, number: int) -> Member:
+        member = self.members[number] = Member(number, FakeDisk())
+        return member
+
+    async def start(self, member: Member) -> TestNode:
+        """Start a member's process on what its disk holds."""
+        member.links = FakeLinks(self.network)
+        member.lane = InlineLane(member.lane.latency)
+        member.gate = asyncio.Event()
+        member.gate.set()
+        node = TestNode(
+            FakeMachine(),
+            state_dir=STATE,
+            node_id=member.name,
+            addr=f"10.0.0.{member.number}:4242",
+            cipher=RecordCipher(None),
+            clock=VirtualClock(),
+            config=self.config,
+            policy=lambda: self.policy,
+            random=random.Random(f"{self.seed} {member.number} {self.rng.random()}"),
+            files=member.disk,
+            lanes=Lanes(member.lane, InlineLane(0.002)),
+            links=member.links,
+            joined=member.joined,
+            on_removed=lambda: self._removed(member),
+        )
+        await node.start()
+        assert node._driver is not None
+        driver = node._driver
+        if not self._filtered:
+            driver.receiver.admission = Unfiltered(driver.state, self.config.election_min_seconds)
+        deliver = driver.receiver.deliver
+
+        async def deliver_unless_paused() -> None:
+            await member.gate.wait()
+            await deliver()
+
+        driver.receiver.deliver = deliver_unless_paused  # type: ignore[method-assign]
+        member.links.raft_id = node.raft_id
+        member.node = node
+        self.network.register(node)
+        self.note(f"{member.name} ({node.raft_id:x}) starts")
+        return node
+
+    async def grow(self) -> TestNode:
+        """Add a machine to the group through whoever leads, and start it."""
+        number = max(self.members) + 1
+        async with asyncio.timeout(60):
+            while True:
+                leader = self.leader()
+                try:
+                    if leader is not None:
+                        return await self.join(leader, number)
+                except (RaftError, ProposalError) as error:
+                    self.note(f"adding node-{number} failed: {error}")
+                await asyncio.sleep(0.1)
+
+    async def join(self, leader: TestNode, number: int) -> TestNode:
+        """Have ``leader`` add a new machine, and start it."""
+        raft_id = await leader.group.add(f"node-{number}", f"10.0.0.{number}:4242")
+        member = self._machine(number)
+        member.joined = JoinReply(raft_id, leader.members())
+        return await self.start(member)
+
+    def kill(self, member: Member, power_cut: bool = True) -> None:
+        """End a member's process at once; with a power cut its disk loses or tears what was not synced."""
+        node = member.node
+        if node is None:
+            return
+        self.note(f"{member.name} {'loses power' if power_cut else 'is killed'}")
+        disk = member.disk
+        member.disk = disk.after_power_cut(self._disk_rng) if power_cut else disk.after_kill()
+        disk.cut_at = 0  # whatever the dying process still does reaches no disk
+        member.node = None
+        self.checker.forget(node)
+        self.network.forget(node)
+        assert node._task is not None
+        node._task.cancel()
+        self._end(node.stop())
+
+    def _end(self, stopping: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(stopping)
+        self._dying.add(task)
+        task.add_done_callback(self._dying.discard)
+
+    def leader(self) -> TestNode | None:
+        """Return who takes proposals; of several the one of the highest term."""
+        leaders = [node for node in self.nodes if node.may_propose]
+        return max(leaders, key=lambda node: node.status().term, default=None)
+
+    def member_of(self, node: TestNode) -> Member:
+        """Return the machine a node runs on."""
+        return next(member for member in self.members.values() if member.node is node)
+
+    async def elected(self, limit: float = 60) -> TestNode:
+        """Wait for a leader whom all reachable members follow."""
+        async with asyncio.timeout(limit):
+            while True:
+                leader = self.leader()
+                if leader is not None:
+                    return leader
+                await asyncio.sleep(0.01)
+
+    # -- Clients ------------------------------------------------------------------------------------------
+
+    async def write(self, node: TestNode, size: int = 0) -> bool:
+        """Propose a value of its own; tell whether it was acknowledged."""
+        self.written += 1
+        value = b"%d" % self.written + b" " * size
+        try:
+            index = await node.propose(value)
+        except (ProposalError, RaftError):
+            return False
+        self.checker.acknowledge(value, index)
+        return True
+
+    async def client(self, pause: float) -> None:
+        """Write for ever, each value once, at whoever takes it."""
+        while True:
+            takers = [node for node in self.nodes if node.may_propose]
+            if takers:
+                await self.write(self.rng.choice(takers), self.rng.choice((0, 0, 20, 300)))
+            await asyncio.sleep(self.rng.random() * pause)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the story, until it ends or ``end_background`` is called."""
+        self._background.append(asyncio.get_running_loop().create_task(work))
+
+    async def end_background(self) -> None:
+        """End what runs beside the story; what failed there fails here."""
+        for task in self._background:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._background, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                raise outcome
+        self._background.clear()
+
+    # -- The end ------------------------------------------------------------------------------------------
+
+    async def heal(self) -> None:
+        """Repair everything and start everybody; return when all have come to rest with equal states."""
+        self.note("everything is healed")
+        self.network.quality = type(self.network.quality)()
+        self.network.links.clear()
+        self.network.notice_seconds = 0.0
+        self.network.cut_links(())
+        self.network.isolate()
+        while self._dying:
+            await asyncio.wait(self._dying)
+        for member in list(self.members.values()):
+            member.lane.latency = SYNC_SECONDS
+            member.gate.set()
+            if member.node is None:
+                await self.start(member)
+        await self.settled()
+
+    def _removed(self, member: Member) -> None:
+        asyncio.get_running_loop().call_soon(self._retire, member)
+
+    def _retire(self, member: Member) -> None:
+        node = member.node
+        if node is None or not node.removed:
+            return
+        self.note(f"{member.name} is removed, and erases its state")
+        member.node = None
+        del self.members[member.number]
+        self.network.forget(node)
+        self.checker.forget(node)
+        self._end(node.stop(erase=True))
+
+    async def settled(self, limit: float = 60) -> None:
+        """Wait until a write succeeds and all members have applied it."""
+        async with asyncio.timeout(limit):
+            while True:
+                leader = self.leader()
+                if leader is not None and await self.write(leader):
+                    break
+                await asyncio.sleep(0.05)
+            while True:
+                await asyncio.sleep(0.05)
+                if len({node.status().applied_index for node in self.nodes}) == 1:
+                    return
+
+    def report(self) -> list[str]:
+        """Return one line about each running member."""
+        lines = []
+        for node in self.nodes:
+            with contextlib.suppress(ProposalError):
+                lines.append(f"{self.member_of(node).name} {node.status()}")
+        return lines
+
+    async def close(self) -> None:
+        """Stop everybody."""
+        await self.end_background()
+        for member in self.members.values():
+            if member.node is not None:
+                self.network.forget(member.node)
+                await member.node.stop()
+        while self._dying:
+            await asyncio.wait(self._dying)
+
+
+def simulate(
+    seed: int,
+    story: Callable[[World], Awaitable[None]],
+    *,
+    filtered: bool = True,
+    policy: SnapshotPolicy | None = None,
+) -> World:
+    """Run a story in a world of its own and check it to the end.
+
+    Raises:
+        SafetyError: with the seed and the schedule.
+    """
+    loop = StepLoop()
+    world = World(seed, filtered, policy)
+    loop.look = world.look
+
+    async def run() -> None:
+        try:
+            await story(world)
+        except Exception:
+            world.schedule += world.report()
+            raise
+        finally:
+            loop.look = None
+            await world.close()
+
+    try:
+        _run(loop, run())
+    except Exception as error:
+        lines = "\n".join(world.schedule[-SCHEDULE_LINES:])
+        kind = SafetyError if isinstance(error, SafetyError) else RuntimeError
+        raise kind(f"{error!r}\nseed {seed}; the schedule:\n{lines}") from error
+    return world
+
+
+def _run(loop: StepLoop, main: Coroutine[Any, Any, None]) -> None:
+    # What ``look`` raises leaves ``run_until_complete`` in the middle: the rest must be cancelled by hand.
+    try:
+        loop.run_until_complete(main)
+    finally:
+        loop.look = None
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
