@@ -131,7 +131,7 @@ class Manager:
         self._log_broker = LogBroker()
         self._ca = CertificateAuthority(self.store, clock, rng, self._cluster_id)
         self.serving = False
-        # Raft asks in every cycle; stored objects never change, so the object itself tells whether it is news.
+        # Raft asks in every cycle; stored objects never change, so the object itself tells what is news.
         self._policy_source: api.Cluster | None = None
         self._policy = SnapshotPolicy()
         self._leadership = Leadership(self.store, self._seed, self._loops, clock, on_fatal)
