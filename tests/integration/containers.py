@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import docker
@@ -122,9 +124,11 @@ class Node:
         return made
 
     async def run(self, script: str = OBEDIENT, **spec: Any) -> Driven:
-        """Drive a task made from a script until it runs."""
+        """Drive a task made from a script until it runs, and catches the signals it means to."""
         driven = await self.drive(self.task(script, **spec))
         await driven.until(State.RUNNING)
+        if "trap" in script:
+            await traps_set(driven)
         return driven
 
     async def stop(self) -> None:
@@ -132,6 +136,23 @@ class Node:
         for driven in self.driven:
             await driven.manager.close()
         await self.executor.close()
+
+
+async def traps_set(driven: Driven) -> None:
+    """Wait until a container's shell has come to its traps; its engine's host is this one."""
+    process = Path(f"/proc/{driven.status.container.pid}/status")
+
+    async def caught() -> bool:
+        return _handled_signals(process) != 0
+
+    await eventually(caught)
+
+
+def _handled_signals(process: Path) -> int:
+    """Return the mask of the signals a process catches or ignores, but for the one shells always catch."""
+    lines = (line.partition(":") for line in process.read_text().splitlines())
+    masks = {name: int(value, 16) for name, _, value in lines if name in ("SigCgt", "SigIgn")}
+    return sum(masks.values()) & ~(1 << signal.SIGCHLD - 1)
 
 
 @contextlib.asynccontextmanager
