@@ -1,7 +1,6 @@
 """The one source of time. Everything that waits or stamps takes a ``Clock``.
 
-``SystemClock`` measures intervals on the event loop's own clock, so that a test loop with virtual time
-moves every deadline of the program at once.
+``SystemClock`` is the machine's and the event loop's own; tests on a loop with virtual time inject another.
 """
 
 import asyncio
@@ -36,16 +35,18 @@ class SystemClock:
         return datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
 
     def monotonic(self) -> float:
-        """Return the running event loop's time in seconds."""
-        return asyncio.get_running_loop().time()
+        """Return seconds on the clock that asyncio's loops use."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds`` on the running event loop."""
         await asyncio.sleep(max(seconds, 0.0))
 
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
 def timestamp(moment: datetime.datetime) -> Timestamp:
     """Convert an aware time to the wire's form, to the microsecond."""
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)

@@ -4,9 +4,7 @@ The server's interceptor (``net/server.py``) binds a ``Caller`` before a handler
 handlers ask ``current_caller()``. Tests bind one with ``as_caller``.
 """
 
-import contextlib
 import ipaddress
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -66,11 +64,16 @@ def current_caller() -> Caller:
     return _current.get()
 
 
-@contextlib.contextmanager
-def as_caller(caller: Caller) -> Iterator[None]:
-    """Bind ``caller`` for the calls made inside the block."""
-    token = _current.set(caller)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class as_caller:
+    """Bind ``caller`` for the calls made inside the block. A class: every call passes here."""
+
+    __slots__ = ("_caller", "_token")
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._caller)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from swarmkit.api import messages as api
 from swarmkit.clock import Clock, timestamp
 from swarmkit.log import get_logger
-from swarmkit.manager.allocator.allocation import Blocked, allocate_service, allocate_task
+from swarmkit.manager.allocator.allocation import Blocked, allocate_service, allocate_task, is_allocated
 from swarmkit.manager.pacing import Pacer
 from swarmkit.store import (
     Action,
@@ -81,7 +81,12 @@ class Allocator:
 
     def _service_changed(self, event: Event, service_id: str) -> None:
         if event.action is not Action.DELETE:
-            self._services[service_id] = None
+            # Most services are stored complete; then there is nothing to do but for tasks that wait for them.
+            assert isinstance(event.object, api.Service)
+            if service_id in self._waiting or not is_allocated(event.object):
+                self._services[service_id] = None
+            else:
+                self._reasons.pop(service_id, None)
             return
         self._services.pop(service_id, None)
         self._waiting.pop(service_id, None)

@@ -35,7 +35,6 @@ T = TypeVar("T")
 log = get_logger(__name__)
 
 _COMMON_WATCHES = (
-    Watch(api.Service),
     Watch(api.Node),
     Watch(api.Cluster, {Action.CREATE, Action.UPDATE}),
 )
@@ -92,7 +91,8 @@ class Orchestrator(ABC):
         READY for the next leader.
         """
         self._reset()
-        found, watcher = self._store.view_and_watch(_read, *self._watches(), *_COMMON_WATCHES)
+        services = Watch(api.Service, where=self._takes)
+        found, watcher = self._store.view_and_watch(_read, *self._watches(), services, *_COMMON_WATCHES)
         with watcher, self._restarts.watch() as ends:
             try:
                 async with asyncio.TaskGroup() as group:
