@@ -4,9 +4,13 @@ What has no place here neither enters the library nor leaves it: forwarded comma
 library's own way to hand over the leadership (contract/pysyncobj-hazards.md, H16, H8, H17).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from swarmkit.raft.messages import Append, Message, Reply, SnapshotPart, Vote, VoteRequest
+
+#: Bytes of entries in one message, unless a single entry has more (contract/raft-store-manager.md, 8).
+APPEND_BYTES = 65_535
 
 
 def from_library(message: dict[str, Any]) -> Message | None:
@@ -23,6 +27,24 @@ def from_library(message: dict[str, Any]) -> Message | None:
     if kind == "request_vote":
         return VoteRequest(message["last_log_index"], message["last_log_term"])
     return Vote() if kind == "response_vote" else None
+
+
+def in_portions(message: Append) -> Iterator[Append]:
+    """Split a long append: each part is answered, so that a slow link is not taken for a silent peer."""
+    entries, start, size = message.entries, 0, 0
+    for position, entry in enumerate(entries):
+        size += len(entry.data)
+        if size > APPEND_BYTES and position > start:
+            yield _portion(message, start, position)
+            start, size = position, len(entry.data)
+    yield _portion(message, start, len(entries))
+
+
+def _portion(message: Append, start: int, end: int) -> Append:
+    if start == 0:
+        return Append(message.commit, message.previous_index, message.previous_term, message.entries[:end])
+    before = message.entries[start - 1]
+    return Append(message.commit, before.index, before.term, message.entries[start:end])
 
 
 def to_library(term: int, message: Message) -> dict[str, Any]:

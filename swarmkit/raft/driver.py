@@ -44,6 +44,9 @@ log = get_logger(__name__)
 #: How long after a deadline the library looks at it: it wants the deadline to be past, not reached.
 _DEADLINE_SLACK_SECONDS = 0.001
 
+#: How long the only member so far goes on leading while the second one starts.
+_JOINING_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Lanes:
@@ -185,6 +188,9 @@ class Driver:
         members, counted = self.state.peers, self.library.peers
         for raft_id in sorted(members - counted):
             self.library.add_peer(raft_id)
+            if self.library.leading and len(members) == 1:
+                # Without the second member nothing is decided, but nobody else can lead either: it may start.
+                self.library.excuse_silence(_JOINING_SECONDS)
         for raft_id in sorted(counted - members):
             self.library.remove_peer(raft_id)
         self._tell_members()

@@ -17,10 +17,10 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from swarmkit.raft.config import MAX_ENTRIES_PER_PASS, RaftConfig
-from swarmkit.raft.dialect import from_library, to_library
+from swarmkit.raft.dialect import from_library, in_portions, to_library
 from swarmkit.raft.errors import LibraryError
 from swarmkit.raft.log import RaftLog
-from swarmkit.raft.messages import Message, Reply, SnapshotPart, VoteRequest
+from swarmkit.raft.messages import Append, Message, Reply, SnapshotPart, VoteRequest
 
 VERSION = "0.3.17"
 
@@ -191,7 +191,11 @@ class _Wire(Transport):  # type: ignore[misc]  # the library is untyped
             return False
         peer = _raft_id(node)
         term = message.get("term", self.core.raftCurrentTerm)
-        self._events.post(peer, term, found)
+        if isinstance(found, Append):
+            for portion in in_portions(found):
+                self._events.post(peer, term, portion)
+        else:
+            self._events.post(peer, term, found)
         if isinstance(found, SnapshotPart) or self._events.is_congested(peer):
             self._pause(node)
         return True

@@ -6,8 +6,8 @@ of its own; the wire is encrypted), so that the receiver checks it exactly as on
 
 from dataclasses import dataclass
 
-#: Bytes in one piece; well below the 4 MiB of one message.
-PIECE_BYTES = 512 << 10
+#: Bytes in one piece: on a slow link each is answered before the leader doubts that anybody listens.
+PIECE_BYTES = 128 << 10
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ cut is noticed only after ``notice_seconds``, as a half-open connection is.
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from swarmkit.api import messages as api
@@ -53,6 +53,8 @@ class FakeNetwork:
         backlog_seconds: what a link may need for what waits; beyond, all of it is dropped, the stream ends,
             and a new one begins: what a carrier with a bounded outbox does.
         trace: what was sent, if it is a list: (time, envelope).
+        observe: called with what is sent.
+        tamper: turns what is sent into what travels.
     """
 
     def __init__(self, delay: float = 0.001, rng: random.Random | None = None) -> None:
@@ -66,6 +68,8 @@ class FakeNetwork:
         self.backlog_seconds = 5.0
         self.sent = 0
         self.trace: list[tuple[float, Envelope]] | None = None
+        self.observe: Callable[[Envelope], None] | None = None
+        self.tamper: Callable[[Envelope], list[Envelope]] | None = None
         self._rng = rng or random.Random(0)
         self._free_at: dict[tuple[int, int], float] = {}
         self._queued: dict[tuple[int, int], int] = {}
@@ -147,6 +151,21 @@ class FakeNetwork:
         loop = asyncio.get_running_loop()
         if self.trace is not None:
             self.trace.append((loop.time(), envelope))
+        if self.observe is not None:
+            self.observe(envelope)
+        for changed in [envelope] if self.tamper is None else self.tamper(envelope):
+            self._carry(changed)
+
+    def inject(self, envelope: Envelope) -> None:
+        """Put a message that nobody sent, or not now, into its target's inbox."""
+        link = (envelope.source, envelope.target)
+        mailbox = self.nodes[envelope.target].mailbox
+        if link not in self._generations:
+            self._generations[link] = mailbox.connected(envelope.source)
+        mailbox.receive(envelope.source, self._generations[link], envelope)
+
+    def _carry(self, envelope: Envelope) -> None:
+        loop = asyncio.get_running_loop()
         link = (envelope.source, envelope.target)
         if link not in self._generations or not self.carries(*link):
             return

@@ -7,12 +7,14 @@ After every step of the loop:
 - leader completeness: who begins to lead has everything that was committed before;
 - committed entries never change, and no member forgets within a life that they are committed;
 - state machines apply the same entries in the same order, none twice; the group is equal at equal indexes;
-- what is acknowledged is applied, at the index it was acknowledged with.
+- what is acknowledged is applied, at the index it was acknowledged with;
+- nobody votes for two members in one term, over all its lives.
 """
 
 from dataclasses import dataclass, field
 
 from swarmkit.raft.entries import store_command
+from swarmkit.raft.messages import Envelope, Vote
 from tests.fakes.raft import TestNode
 
 
@@ -51,8 +53,18 @@ class Checker:
         self._committed: dict[int, tuple[int, bytes]] = {}
         self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
         self._groups: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+        #: Most entries a member has applied in one step.
+        self.most_applied = 0
         self._values: dict[bytes, int] = {}
         self._seen: dict[int, _Seen] = {}
+        self._votes: dict[tuple[int, int], int] = {}
+
+    def sent(self, envelope: Envelope) -> None:
+        """Check a message that leaves."""
+        if isinstance(envelope.message, Vote):
+            voter = (envelope.source, envelope.term)
+            if self._votes.setdefault(voter, envelope.target) != envelope.target:
+                raise SafetyError(f"{envelope.source:x} voted twice in term {envelope.term}")
 
     def forget(self, node: TestNode) -> None:
         """A member's life is over; what it promised stays."""
@@ -140,6 +152,8 @@ class Checker:
             return
         entries = node.machine.entries
         start = seen.entries if restores == seen.restores else 0
+        if restores == seen.restores:
+            self.most_applied = max(self.most_applied, len(entries) - start)
         for position in range(start, len(entries)):
             self._apply(node, position, entries[position])
         seen.entries, seen.applied, seen.restores = len(entries), applied, restores

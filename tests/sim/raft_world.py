@@ -6,17 +6,21 @@ simulation did to them is kept as a schedule, which a failure prints together wi
 
 import asyncio
 import contextlib
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
 from swarmkit.raft.admission import Admission, Verdict
 from swarmkit.raft.cipher import RecordCipher
+from swarmkit.raft.dialect import to_library
 from swarmkit.raft.driver import Lanes
-from swarmkit.raft.messages import Append, Envelope, Reply, SnapshotPart, Vote, VoteRequest
+from swarmkit.raft.library import Library, _Peer
+from swarmkit.raft.messages import Append, Envelope, Message, Reply, SnapshotPart, Vote, VoteRequest
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.disk import FakeDisk
 from tests.fakes.lanes import InlineLane
@@ -57,6 +61,11 @@ class Unfiltered(Admission):
         return super().examine(envelope, at)
 
 
+def _receive_as_it_comes(library: Library, peer: int, term: int, message: Message) -> None:
+    """Hand a message to the library without R6, which is kept behind the filter."""
+    library._core._SyncObj__onMessageReceived(_Peer(peer), to_library(term, message))
+
+
 @dataclass
 class Member:
     """One machine: its disk outlives its processes."""
@@ -89,11 +98,14 @@ class World:
         self.network = FakeNetwork(rng=random.Random(f"{seed} network"))
         self.network.queue_limit = 64 << 10
         self.checker = Checker()
+        self.network.observe = self.checker.sent
         self.members: dict[int, Member] = {}
         self.schedule: list[str] = []
         self.policy = policy or SnapshotPolicy()
         self.config = RaftConfig(segment_bytes=4096)
         self.written = 0
+        #: Entries that members cut off their logs.
+        self.truncated = 0
         self._filtered = filtered
         self._disk_rng = random.Random(f"{seed} disks")
         #: Numbers of machines that are joining, and names of those that may be members and never start.
@@ -124,6 +136,7 @@ class World:
         await self.start(self._machine(1))
         for _ in range(count - 1):
             await self.grow()
+        await self.until(lambda: all(len(node.members()) == count for node in self.nodes))
 
     def _machine(self, number: int) -> Member:
         member = self.members[number] = Member(number, FakeDisk())
@@ -156,6 +169,7 @@ class World:
         driver = node._driver
         if not self._filtered:
             driver.receiver.admission = Unfiltered(driver.state, self.config.election_min_seconds)
+            driver.library.receive = partial(_receive_as_it_comes, driver.library)  # type: ignore[method-assign]
         deliver = driver.receiver.deliver
 
         async def deliver_unless_paused() -> None:
@@ -163,6 +177,13 @@ class World:
             await deliver()
 
         driver.receiver.deliver = deliver_unless_paused  # type: ignore[method-assign]
+        delete = driver.log.deleteEntriesFrom
+
+        def delete_and_count(offset: int) -> None:
+            self.truncated += len(driver.log) - offset
+            delete(offset)
+
+        driver.log.deleteEntriesFrom = delete_and_count  # type: ignore[method-assign]
         member.links.raft_id = node.raft_id
         member.node = node
         self.network.register(node)
@@ -215,6 +236,11 @@ class World:
         leaders = [node for node in self.nodes if node.may_propose]
         return max(leaders, key=lambda node: node.status().term, default=None)
 
+    def followers(self) -> list[TestNode]:
+        """Return the running members that do not lead, in order."""
+        leader = self.leader()
+        return [node for node in self.nodes if node is not leader]
+
     def member_of(self, node: TestNode) -> Member:
         """Return the machine a node runs on."""
         return next(member for member in self.members.values() if member.node is node)
@@ -230,16 +256,36 @@ class World:
 
     # -- Clients ------------------------------------------------------------------------------------------
 
-    async def write(self, node: TestNode, size: int = 0) -> bool:
-        """Propose a value of its own; tell whether it was acknowledged."""
+    async def until_another_leads(self, old: TestNode, limit: float = 60) -> TestNode:
+        """Wait until some other member has announced its leadership."""
+        others = [node for node in self.nodes if node is not old]
+        await self.until(lambda: any(node.may_propose for node in others), limit)
+        return next(node for node in others if node.may_propose)
+
+    async def write(self, node: TestNode, size: int = 0, exactly: int = 0) -> bool:
+        """Propose a value of its own, so long at least, or exactly; tell whether it was acknowledged."""
         self.written += 1
-        value = b"%d" % self.written + b" " * size
+        value = (b"%d" % self.written + b" " * size).ljust(exactly)
         try:
             index = await node.propose(value)
         except (ProposalError, RaftError):
             return False
         self.checker.acknowledge(value, index)
         return True
+
+    async def write_many(self, node: TestNode, count: int, size: int = 0) -> None:
+        """Have ``count`` writes acknowledged, many at a time."""
+        for start in range(0, count, 200):
+            batch = [self.write(node, size) for _ in range(min(200, count - start))]
+            assert all(await asyncio.gather(*batch))
+
+    async def until(self, condition: Callable[[], bool], limit: float = 60) -> float:
+        """Wait until something holds; return how long it took."""
+        start = asyncio.get_running_loop().time()
+        async with asyncio.timeout(limit):
+            while not condition():  # noqa: ASYNC110  # conditions on many nodes: no event tells of them
+                await asyncio.sleep(0.005)
+        return asyncio.get_running_loop().time() - start
 
     async def client(self, pause: float) -> None:
         """Write for ever, each value once, at whoever takes it."""
@@ -316,6 +362,16 @@ class World:
                 lines.append(f"{self.member_of(node).name} {node.status()}")
         return lines
 
+    async def settled_without(self, *absent: TestNode) -> None:
+        """Wait until the others have a leader that can write."""
+        others = [node for node in self.nodes if node not in absent]
+        async with asyncio.timeout(60):
+            while True:
+                takers = [node for node in others if node.may_propose]
+                if takers and await self.write(takers[0]):
+                    return
+                await asyncio.sleep(0.05)
+
     async def close(self) -> None:
         """Stop everybody."""
         await self.end_background()
@@ -325,6 +381,31 @@ class World:
                 await member.node.stop()
         while self._dying:
             await asyncio.wait(self._dying)
+
+
+def in_world(
+    seed: int = 1,
+    *,
+    members: int = 3,
+    filtered: bool = True,
+    policy: SnapshotPolicy | None = None,
+) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """Make a test of a story in a world with a group; the story takes the world and the test's parameters."""
+
+    def make(story: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        def test(**arguments: Any) -> None:
+            async def told(world: World) -> None:
+                await world.found(members)
+                await story(world, **arguments)
+
+            simulate(seed, told, filtered=filtered, policy=policy)
+
+        test.__name__, test.__module__, test.__doc__ = story.__name__, story.__module__, story.__doc__
+        parameters = list(inspect.signature(story).parameters.values())[1:]
+        test.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return test
+
+    return make
 
 
 def simulate(
