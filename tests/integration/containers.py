@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -121,6 +122,7 @@ class Node:
         """Drive a task from a stored status, or from the beginning."""
         made = Driven(task, status or api.TaskStatus(state=State.ASSIGNED), await self.controller(task))
         self.driven.append(made)
+        await asyncio.sleep(0)  # as the agent's worker does between the tasks it takes
         return made
 
     async def run(self, script: str = OBEDIENT, **spec: Any) -> Driven:
@@ -217,3 +219,13 @@ def restart(engine: Engine) -> None:
             engine.process.wait(0.1)
             break
     raise AssertionError((engine.folder / "log").read_text(errors="replace")[-2000:])
+
+
+def stop(engine: Engine) -> None:
+    """Stop an engine of our own and remove its folder, with the mounts that a killed one leaves in it."""
+    engine.stop()
+    if engine.folder is not None:
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((m for m in mounts if m.startswith(f"{engine.folder}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        shutil.rmtree(engine.folder, ignore_errors=True)

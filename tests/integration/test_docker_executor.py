@@ -34,6 +34,7 @@ from tests.integration.containers import (
     node,
     remove_all,
     restart,
+    stop,
     traps_set,
 )
 from tests.integration.harness import SCALE
@@ -474,6 +475,7 @@ async def test_thirty_tasks_start_and_stop_at_once_without_a_stir(here: Node) ->
             most = max(most, len(engine_threads()))
         for one in driven:
             one.order(State.SHUTDOWN)
+            await asyncio.sleep(0)
         for one in driven:
             assert (await one.until(State.SHUTDOWN, 60)).container.exit_code == 7
             most = max(most, len(engine_threads()))
@@ -536,7 +538,7 @@ def own(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
             restart(made)
         remove_all(made.url)
     finally:
-        made.stop()
+        stop(made)
 
 
 async def away(here: Node) -> str:
