@@ -46,6 +46,12 @@ class SessionHandlers:
     assignments: Callable[[api.AssignmentsMessage], Awaitable[None]]
 
 
+def _look_at(part: "asyncio.Task[None]") -> None:
+    """See a task's error: streams that end together fail together, and one error is raised for all."""
+    if not part.cancelled():
+        part.exception()
+
+
 class Session:
     """A session from its first request to its first error.
 
@@ -142,16 +148,18 @@ class Session:
             loop.create_task(self._assignments()),
             loop.create_task(self._subscriptions()),
         ]
+        for part in parts:
+            part.add_done_callback(_look_at)
         try:
             await asyncio.wait([*parts, self._failure], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # All at once: whoever cancels this a second time leaves none of them running.
             for part in parts:
-                await cancel_and_wait(part)
-            # A manager that stops ends several streams at once: the first error counts, all are looked at.
-            errors = [part.exception() for part in parts if not part.cancelled()]
-        for error in errors:
-            if error is not None:
-                raise error
+                part.cancel()
+            await asyncio.wait(parts)
+        for part in parts:
+            if not part.cancelled():
+                part.result()  # raises: no part ends without an error
         self._failure.result()
 
     async def _heartbeats(self) -> None:

@@ -268,3 +268,15 @@ async def test_a_manager_that_ends_all_streams_at_once_leaves_no_error_unseen(cl
     del talk
     gc.collect()
     assert unseen == []
+
+
+async def test_a_session_that_is_cancelled_twice_leaves_nothing_running(clock: VirtualClock) -> None:
+    manager = FakeManager()
+    async with talking(manager, clock) as talk:
+        await until(lambda: bool(manager.assignment_streams))
+        talk.task.cancel()
+        await asyncio.sleep(0)
+        talk.task.cancel()
+        await asyncio.wait([talk.task])
+        await asyncio.sleep(1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
