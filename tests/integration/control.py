@@ -54,7 +54,7 @@ class Control:
             left = list(self.ask("ListTasks", api.ListTasksRequest()).tasks)
             assert not left, "\n".join(map(describe, left))
 
-        eventually(look, 20, "the tasks of removed services are gone", 0.05)
+        eventually(look, 30, "the tasks of removed services are gone", 0.05)
 
     def node(self, name: str) -> api.Node:
         """Return the node of a host name."""
@@ -83,7 +83,7 @@ class Control:
         service: str,
         what: str,
         check: Callable[[list[api.Task]], bool],
-        timeout: float = 15,
+        timeout: float = 30,
         every: bool = False,
     ) -> list[api.Task]:
         """Wait until the tasks of a service pass a check, and return them."""
@@ -95,7 +95,7 @@ class Control:
 
         return eventually(look, timeout, f"{service}: {what}", 0.05)
 
-    def wait_running(self, service: str, count: int, timeout: float = 15) -> list[api.Task]:
+    def wait_running(self, service: str, count: int, timeout: float = 30) -> list[api.Task]:
         """Wait until exactly ``count`` tasks of a service are wanted and all of them run; return them."""
         return self.wait_tasks(
             service,
@@ -104,7 +104,7 @@ class Control:
             timeout,
         )
 
-    def wait_node(self, name: str, state: "api.NodeStatus.State.ValueType", timeout: float = 15) -> api.Node:
+    def wait_node(self, name: str, state: "api.NodeStatus.State.ValueType", timeout: float = 30) -> api.Node:
         """Wait until a node is in a state, and return it."""
 
         def look() -> api.Node:

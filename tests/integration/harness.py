@@ -123,7 +123,7 @@ class Daemon:
         assert self.process is not None
         return self.process.pid
 
-    def wait_for_log(self, text: str, timeout: float = 20) -> None:
+    def wait_for_log(self, text: str, timeout: float = 60) -> None:
         def check() -> None:
             running = self.running  # asked first: what it logs before its end counts
             if text in self.log:
@@ -134,7 +134,7 @@ class Daemon:
 
         eventually(check, timeout, f"{text!r} in the log of {self.command}")
 
-    def wait_ready(self, timeout: float = 20) -> "Daemon":
+    def wait_ready(self, timeout: float = 60) -> "Daemon":
         self.wait_for_log("node is ready", timeout)
         return self
 

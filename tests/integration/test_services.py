@@ -214,14 +214,17 @@ def test_attempts_older_than_the_window_do_not_count(trio: Swarm, control: Contr
         seen.update(ids(control.tasks("slow", every=True)))
         assert len(seen) >= 4
 
-    eventually(restarted_beyond_the_attempts, 15, "a task that outlives the window is always restarted")
-    tasks = control.tasks("quick", every=True)
-    assert len(tasks) == 2
-    assert all(task.desired_state == SHUTDOWN for task in tasks)
+    eventually(restarted_beyond_the_attempts, 30, "a task that outlives the window is always restarted")
+    control.wait_tasks(
+        "quick",
+        "given up",
+        lambda tasks: len(tasks) == 2 and all(task.desired_state == SHUTDOWN for task in tasks),
+        every=True,
+    )
 
 
 def test_a_replacement_waits_out_the_restart_delay(trio: Swarm, control: Control) -> None:
-    trio.ok(f"service create --name web {SLEEP} --restart-delay 2s")
+    trio.ok(f"service create --name web {SLEEP} --restart-delay 3s")
     (task,) = control.wait_running("web", 1)
     os.kill(pid(task), signal.SIGKILL)
     control.wait_tasks(
@@ -232,7 +235,7 @@ def test_a_replacement_waits_out_the_restart_delay(trio: Swarm, control: Control
     (old,) = [t for t in control.tasks("web", every=True) if t.id == task.id]
     (new,) = control.wait_running("web", 1)
     waited = new.status.timestamp.ToNanoseconds() - old.status.timestamp.ToNanoseconds()
-    assert 2e9 <= waited < 5e9
+    assert 3e9 <= waited < 10e9
 
 
 def test_a_removed_task_is_replaced(trio: Swarm, control: Control) -> None:
@@ -394,7 +397,7 @@ def test_wait_ends_at_its_time_limit(trio: Swarm, control: Control) -> None:
     late = trio.ctl(
         f"service create --name big {SLEEP} --memory-reservation 1000g --wait --wait-timeout 1s", timeout=30
     )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert late.code == 1
     assert late.out.strip() == control.service("big").id
     lines = late.err.strip().splitlines()
