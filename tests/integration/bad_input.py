@@ -1,4 +1,4 @@
-"""What the tests of bad input share: how a refusal looks, many commands at once, listeners that are foreign."""
+"""What the tests of bad input share: how a refusal looks, many commands at once, foreign listeners."""
 
 import contextlib
 import shutil
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import grpc
 
-from tests.integration.harness import Daemon, Result
+from tests.integration.harness import SCALE, Daemon, Result
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -54,10 +54,10 @@ def assert_refused(result: Result, words: str, code: int) -> None:
         assert lines[0].startswith("Usage: "), told
 
 
-def assert_ended(daemon: Daemon, words: str, code: int = FAILED, timeout: float = 30) -> None:
+def assert_ended(daemon: Daemon, words: str, code: int = FAILED, timeout: float = 60) -> None:
     """Wait until a daemon ends by itself; its log's last line must hold ``words``."""
     assert daemon.process is not None
-    ended = daemon.process.wait(timeout)
+    ended = daemon.process.wait(timeout * SCALE)
     assert_plain(daemon.log)
     last = daemon.log.splitlines()[-1]
     assert ended == code, daemon.log[-3000:]
