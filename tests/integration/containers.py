@@ -26,8 +26,8 @@ Json = dict[str, Any]
 State = api.TaskState
 
 #: Ends with code 7 when told to stop; without a trap, a container's first process ignores SIGTERM.
-OBEDIENT = "trap 'exit 7' TERM; while :; do sleep 0.1; done"
-STUBBORN = "trap '' TERM; while :; do sleep 0.1; done"
+OBEDIENT = "trap 'exit 7' TERM; sleep 100000 & wait"
+STUBBORN = "trap '' TERM; sleep 100000"
 
 
 class Driven:

@@ -174,7 +174,7 @@ async def test_a_foreign_container_of_the_same_name_rejects_the_task(here: Node,
 
 
 async def test_the_stop_signal_is_sent_and_the_containers_own_code_reported(here: Node) -> None:
-    driven = await here.run("trap 'exit 3' USR1; while :; do sleep 0.1; done", stop_signal="SIGUSR1")
+    driven = await here.run("trap 'exit 3' USR1; sleep 100000 & wait", stop_signal="SIGUSR1")
     driven.order(State.SHUTDOWN)
     status = await driven.until(State.SHUTDOWN)
     assert (status.container.exit_code, status.message, status.err) == (3, "shutdown", "")
@@ -558,7 +558,7 @@ async def outage(here: Node, seconds: float) -> float:
 async def test_tasks_of_an_engine_that_is_stopped_end_as_their_containers_did(own: Engine) -> None:
     async with node(own.url) as here:
         here.count_calls()
-        obedient, brief = await asyncio.gather(here.run(), here.run("trap 'exit 0' TERM; sleep 1000 & wait"))
+        obedient, brief = await asyncio.gather(here.run(), here.run("trap 'exit 0' TERM; sleep 100000 & wait"))
         assert own.process is not None
         own.process.terminate()
         assert (await obedient.until(State.FAILED, 30)).container.exit_code == 7
