@@ -19,6 +19,8 @@ NAMES = (
     "scale_up",
     "memory",
     "version",
+    "scheduler",
+    "raft",
 )
 
 
