@@ -4,9 +4,7 @@ Prints the latency of a lone writer and the rate of 64, with 700-byte entries on
 temporary folder, and what sealing one record costs.
 """
 
-import argparse
 import asyncio
-import json
 import logging
 import os
 import statistics
@@ -15,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.report import Row, main, row
 from swarmkit.clock import SystemClock
 from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.node import RaftNode
@@ -23,6 +22,7 @@ ENTRY_BYTES = 700
 LONE_WRITES = 1_000
 WRITERS = 64
 WRITES_EACH = 400
+REPEATS = 5
 
 
 class _Machine:
@@ -50,8 +50,8 @@ def _seal_microseconds() -> float:
     return (time.perf_counter() - start) / rounds * 1e6
 
 
-async def measure(folder: Path) -> dict[str, float]:
-    """Return the figures by name."""
+async def measure(folder: Path) -> list[Row]:
+    """Return the rows, measured in ``folder``."""
     node = RaftNode(
         state_dir=folder,
         node_id="benchmark",
@@ -77,34 +77,27 @@ async def measure(folder: Path) -> dict[str, float]:
         for _ in range(WRITES_EACH):
             await node.propose(data)
 
-    start = time.perf_counter()
-    await asyncio.gather(*(writer() for _ in range(WRITERS)))
-    rate = WRITERS * WRITES_EACH / (time.perf_counter() - start)
+    rates = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        await asyncio.gather(*(writer() for _ in range(WRITERS)))
+        rates.append(WRITERS * WRITES_EACH / (time.perf_counter() - start))
     await node.stop()
-    return {
-        "lone_write_ms_median": statistics.median(laps),
-        "lone_write_ms_p99": statistics.quantiles(laps, n=100)[98],
-        "writes_per_second_64": rate,
-        "seal_700_bytes_us": _seal_microseconds(),
-    }
+    chunk = LONE_WRITES // REPEATS
+    medians = [statistics.median(laps[n * chunk : (n + 1) * chunk]) for n in range(REPEATS)]
+    return [
+        row("log alone: one write in a row, synced", medians, "ms", at_most=1),
+        row("log alone: 64 writers, synced", rates, "/s", at_least=10_000),
+        row("log alone: sealing a record of 700 bytes", [_seal_microseconds() for _ in range(REPEATS)], "us"),
+    ]
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+def rows() -> list[Row]:
+    """Return the rows."""
     logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
-        figures = asyncio.run(measure(Path(folder)))
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    print(f"one write in a row, one manager   {figures['lone_write_ms_median']:8.2f} ms median")
-    print(f"                                  {figures['lone_write_ms_p99']:8.2f} ms p99")
-    print(f"64 writers                        {figures['writes_per_second_64']:8.0f} writes/s")
-    print(f"sealing a record of 700 bytes     {figures['seal_700_bytes_us']:8.1f} us")
+        return asyncio.run(measure(Path(folder)))
 
 
 if __name__ == "__main__":
-    main()
+    main(rows, __doc__)
