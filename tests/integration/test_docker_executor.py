@@ -558,7 +558,9 @@ async def outage(here: Node, seconds: float) -> float:
 async def test_tasks_of_an_engine_that_is_stopped_end_as_their_containers_did(own: Engine) -> None:
     async with node(own.url) as here:
         here.count_calls()
-        obedient, brief = await asyncio.gather(here.run(), here.run("trap 'exit 0' TERM; sleep 100000 & wait"))
+        obedient, brief = await asyncio.gather(
+            here.run(), here.run("trap 'exit 0' TERM; sleep 100000 & wait")
+        )
         assert own.process is not None
         own.process.terminate()
         assert (await obedient.until(State.FAILED, 30)).container.exit_code == 7
