@@ -44,7 +44,8 @@ class ManagerError(Exception):
     @property
     def untrusted_server(self) -> bool:
         """Whether the server's certificate was refused, as far as the library's text tells."""
-        signs = ("CERTIFICATE_VERIFY_FAILED", "x509")
+        # All roots are named alike: a leaf of another one fails by its signature.
+        signs = ("CERTIFICATE_VERIFY_FAILED", "BAD_SIGNATURE", "x509")
         return self.code == UNAVAILABLE and any(sign in self.details for sign in signs)
 
     @property

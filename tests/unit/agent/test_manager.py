@@ -19,6 +19,7 @@ from swarmkit.agent.manager import GrpcManager, ManagerError
 from swarmkit.api import messages as api
 from swarmkit.api.dispatcher_pb2_grpc import DispatcherServicer, add_DispatcherServicer_to_server
 from swarmkit.api.logbroker_pb2_grpc import LogBrokerServicer, add_LogBrokerServicer_to_server
+from tests.fakes.pki import FakeAuthority
 
 pytestmark = pytest.mark.real_time
 
@@ -244,8 +245,7 @@ def self_signed() -> tuple[bytes, bytes]:
 
 
 @asynccontextmanager
-async def tls_server() -> AsyncIterator[int]:
-    certificate, key = self_signed()
+async def tls_server(certificate: bytes, key: bytes) -> AsyncIterator[int]:
     server = grpc.aio.server()
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
     await server.start()
@@ -253,16 +253,30 @@ async def tls_server() -> AsyncIterator[int]:
     await server.stop(None)
 
 
-async def test_a_server_of_another_root_is_recognised_as_untrusted() -> None:
-    async with tls_server() as port:
-        trusted, _ = self_signed()
+async def tell_apart(certificate: bytes, key: bytes, trusted: bytes) -> ManagerError:
+    """Call a server that shows a certificate as one who trusts another root."""
+    async with tls_server(certificate, key) as port:
         channel = grpc.aio.secure_channel(
-            f"127.0.0.1:{port}", grpc.ssl_channel_credentials(root_certificates=trusted)
+            f"127.0.0.1:{port}",
+            grpc.ssl_channel_credentials(root_certificates=trusted),
+            options=[("grpc.ssl_target_name_override", "swarm-manager")],
         )
         with pytest.raises(ManagerError) as caught:
             await GrpcManager(Link(channel)).heartbeat(api.HeartbeatRequest())
         await channel.close()
-        assert caught.value.untrusted_server, caught.value
-        assert str(caught.value) == (
+        return caught.value
+
+
+async def test_a_server_of_another_root_is_recognised_as_untrusted() -> None:
+    certificate, key = self_signed()
+    theirs, ours = FakeAuthority(), FakeAuthority()  # of the same name, as all swarms are
+    manager = theirs.manager()
+    for error in (
+        await tell_apart(certificate, key, self_signed()[0]),
+        await tell_apart(manager.cert_pem, manager.key_pem, ours.root_pem),
+        await tell_apart(manager.cert_pem, manager.key_pem, FakeAuthority("another").root_pem),
+    ):
+        assert error.untrusted_server, error
+        assert str(error) == (
             f"cannot connect to {Link.address}: the manager's certificate is not of this swarm (UNAVAILABLE)"
         )
