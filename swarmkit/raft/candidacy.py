@@ -1,9 +1,11 @@
 """What a node does about its deadlines: as a follower, candidate or leader."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from swarmkit.log import get_logger
+from swarmkit.raft.config import RaftConfig
 from swarmkit.raft.elections import Elections, Situation, Step
 from swarmkit.raft.library import Library
 from swarmkit.raft.messages import Message, PreVoteRequest, VoteRequest
@@ -25,7 +27,7 @@ class Candidacy:
         mailbox: who is connected.
         elections: decides.
         now: the loop's time.
-        stall_seconds: what is overdue by more was missed because the loop stood still (H14).
+        config: time-outs.
         post: sends a message of the current term.
     """
 
@@ -36,7 +38,7 @@ class Candidacy:
         mailbox: Mailbox,
         elections: Elections,
         now: Callable[[], float],
-        stall_seconds: float,
+        config: RaftConfig,
         post: Callable[[int, Message], None],
     ) -> None:
         self._state = state
@@ -44,18 +46,38 @@ class Candidacy:
         self._mailbox = mailbox
         self._elections = elections
         self._now = now
-        self._stall_seconds = stall_seconds
+        self._config = config
         self._post = post
+        self._looked_at = now()
+        self._excused_at = -math.inf
+
+    @property
+    def due(self) -> float | None:
+        """When to look next, at the latest; None: a lone leader has no deadline.
+
+        Members of a group look once a heartbeat, so that they notice when they stand still.
+        """
+        library = self._library
+        if not self._state.peers:
+            return None if library.leading else library.election_deadline
+        if library.leading:
+            return library.heartbeat_due
+        return min(library.election_deadline, self._looked_at + self._config.heartbeat_seconds)
 
     def look(self) -> None:
         """Look at the deadline that matters; call right before a tick, with the inbox delivered."""
         library, now = self._library, self._now()
+        gap, self._looked_at = now - self._looked_at, now
+        stalled = gap > self._config.election_min_seconds / 2
         if library.leading:
-            late = now - library.heartbeat_due
-            if late > self._stall_seconds and self._state.peers:
-                library.excuse_silence(late)
+            # Once, until somebody has answered: who cannot hear anybody must not lead on for ever.
+            if stalled and self._state.peers and library.last_answer > self._excused_at:
+                library.excuse_silence(gap)
+                self._excused_at = library.last_answer
             return
-        step = self._elections.step(self._situation(now))
+        step = self._elections.step(self._situation(now, stalled))
+        if now > library.election_deadline and not stalled:
+            library.forget_leader()  # whoever asks this node for the leader is not sent to a dead one
         if step is Step.POSTPONE:
             library.postpone_election()
         elif step is Step.HOLD:
@@ -78,7 +100,7 @@ class Candidacy:
         """Note that the tick after ``look`` is over, and with it what a campaign sends."""
         self._elections.transferring = False
 
-    def _situation(self, now: float) -> Situation:
+    def _situation(self, now: float, stalled: bool) -> Situation:
         library, state = self._library, self._state
         return Situation(
             now=now,
@@ -88,6 +110,7 @@ class Candidacy:
             peers=state.peers,
             any_connected=any(self._mailbox.is_connected(peer) for peer in state.peers),
             unapplied=library.applied_index < library.commit_index,
+            stalled=stalled,
         )
 
     def _ask(self) -> None:

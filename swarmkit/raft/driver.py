@@ -140,11 +140,10 @@ class Driver:
         self._policy = policy
         peers = self.replica.membership.ids - {raft_id}
         self.library = library = Library(raft_id, peers, self.log, self.snapshotter, config, self, random)
-        stall_seconds = config.election_min_seconds / 2
-        self._elections = Elections(stall_seconds, random)
+        self._elections = Elections(random)
         self.state = state = NodeState(raft_id, library, self.log, self.replica, self._elections)
         self._candidacy = Candidacy(
-            state, library, self.mailbox, self._elections, clock.monotonic, stall_seconds, self.reply
+            state, library, self.mailbox, self._elections, clock.monotonic, config, self.reply
         )
         self.receiver = Receiver(
             self, self.mailbox, library, self._elections, Admission(state, config.election_min_seconds)
@@ -190,7 +189,7 @@ class Driver:
             self.library.add_peer(raft_id)
             if self.library.leading and len(members) == 1:
                 # Without the second member nothing is decided, but nobody else can lead either: it may start.
-                self.library.excuse_silence(_JOINING_SECONDS)
+                self.library.expect_silence(_JOINING_SECONDS)
         for raft_id in sorted(counted - members):
             self.library.remove_peer(raft_id)
         self._tell_members()
@@ -378,8 +377,7 @@ class Driver:
             timer.cancel()
 
     def _due(self) -> float | None:
-        library = self.library
-        own = library.heartbeat_due if library.leading else library.election_deadline
-        if library.leading and not self.state.peers:
-            return self.handover.deadline
-        return own if self.handover.deadline is None else min(own, self.handover.deadline)
+        own, handover = self._candidacy.due, self.handover.deadline
+        if own is None or handover is None:
+            return handover if own is None else own
+        return min(own, handover)

@@ -41,6 +41,7 @@ class Situation:
         peers: the other members.
         any_connected: whether one of them is.
         unapplied: whether committed entries wait to be applied.
+        stalled: whether this node stood still just now, and may have missed its leader for that reason (H14).
     """
 
     now: float
@@ -50,18 +51,17 @@ class Situation:
     peers: frozenset[int]
     any_connected: bool
     unapplied: bool
+    stalled: bool
 
 
 class Elections:
     """Follows one pre-vote round at a time.
 
     Args:
-        stall_seconds: a deadline missed by more than this was missed because the loop stood still (H14).
         random: numbers of rounds.
     """
 
-    def __init__(self, stall_seconds: float, random: random_module.Random) -> None:
-        self._stall_seconds = stall_seconds
+    def __init__(self, random: random_module.Random) -> None:
         self._random = random
         self._heard_at = -math.inf
         self._round = 0
@@ -128,6 +128,6 @@ class Elections:
             return Step.CAMPAIGN
         if overdue <= 0:
             return Step.WAIT
-        if overdue > self._stall_seconds or not seen.any_connected:
+        if seen.stalled or not seen.any_connected:
             return Step.POSTPONE
         return Step.ASK

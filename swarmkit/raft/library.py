@@ -45,6 +45,7 @@ ATTRIBUTES = (
     "_SyncObj__raftMatchIndex",
     "_SyncObj__lastResponseTime",
     "_SyncObj__raftState",
+    "_SyncObj__raftLeader",
     "_SyncObj__raftCommitIndex",
     "_SyncObj__raftLastApplied",
     "_SyncObj__noopIDx",
@@ -384,6 +385,10 @@ class Library:
         self._core._SyncObj__raftLastApplied = applied
         self._core._SyncObj__raftCommitIndex = commit
 
+    def forget_leader(self) -> None:
+        """Know of no leader any more, until one is heard."""
+        self._core._SyncObj__raftLeader = None
+
     def raise_commit(self, index: int) -> None:
         """Note that entries up to ``index`` are committed; the log has them."""
         core = self._core
@@ -393,9 +398,15 @@ class Library:
 
     def excuse_silence(self, seconds: float) -> None:
         """Do not hold it against the peers that nobody here listened to them for a while (H14)."""
-        answers = self._core._SyncObj__lastResponseTime
+        answers, now = self._core._SyncObj__lastResponseTime, _loop_time()
+        for node, moment in answers.items():
+            answers[node] = max(moment, min(now, moment + seconds))
+
+    def expect_silence(self, seconds: float) -> None:
+        """Lead on although no peer answers for a while from now."""
+        answers, until = self._core._SyncObj__lastResponseTime, _loop_time() + seconds
         for node in answers:
-            answers[node] += seconds
+            answers[node] = until
 
     def campaign_now(self) -> None:
         """Have the next tick campaign."""
@@ -453,6 +464,11 @@ class Library:
         """When this node campaigns if it hears from no leader."""
         deadline: float = self._core._SyncObj__raftElectionDeadline
         return deadline
+
+    @property
+    def last_answer(self) -> float:
+        """When a peer last answered this leader; excused silence counts as an answer."""
+        return max(self._core._SyncObj__lastResponseTime.values(), default=0.0)
 
     @property
     def heartbeat_due(self) -> float:

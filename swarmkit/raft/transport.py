@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from swarmkit.api import messages as api
-from swarmkit.raft.messages import Append, Envelope, SnapshotPart
+from swarmkit.raft.messages import Append, Envelope, Message, SnapshotPart
 
 #: Messages waiting for the next cycle at most. A leader sends a handful per heartbeat; beyond this a peer is
 #: misbehaving, and dropping is always safe in raft.
 MAX_INBOX = 10_000
+
+#: Bytes of entries and snapshots waiting for the next cycle, above which a message is dropped.
+MAX_INBOX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,14 @@ class NoLinks:
         """Connect to nobody."""
 
 
+def _weight(message: Message) -> int:
+    if isinstance(message, Append):
+        return sum(len(entry.data) for entry in message.entries)
+    if isinstance(message, SnapshotPart) and message.piece is not None:
+        return len(message.piece.data)
+    return 0
+
+
 @dataclass(slots=True)
 class _Link:
     generation: int
@@ -98,6 +109,7 @@ class Mailbox:
         self._wake = wake
         self._time = time
         self._inbox: list[Received | LinkChange] = []
+        self._inbox_bytes = 0
         self._outbox: list[Envelope] = []
         # One for each peer that ever connected: the members, a few more after changes of the group.
         self._links: dict[int, _Link] = {}
@@ -128,8 +140,9 @@ class Mailbox:
 
     def receive(self, peer: int, generation: int, envelope: Envelope) -> None:
         """Put a message into the inbox. ``peer`` is who the stream belongs to, whatever the envelope says."""
-        if len(self._inbox) < MAX_INBOX:
+        if len(self._inbox) < MAX_INBOX and self._inbox_bytes < MAX_INBOX_BYTES:
             self._inbox.append(Received(peer, generation, self._time(), envelope))
+            self._inbox_bytes += _weight(envelope.message)
             self._wake()
 
     def is_connected(self, peer: int) -> bool:
@@ -154,7 +167,7 @@ class Mailbox:
 
     def take_inbox(self) -> list[Received | LinkChange]:
         """Take what came in, in order."""
-        inbox, self._inbox = self._inbox, []
+        inbox, self._inbox, self._inbox_bytes = self._inbox, [], 0
         return inbox
 
     def is_current(self, item: Received) -> bool:

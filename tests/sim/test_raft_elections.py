@@ -184,6 +184,41 @@ async def test_a_leader_that_stands_still_for_most_of_a_time_out_leads_on(world:
     assert _terms(world) == {1}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_machine_that_stands_still_with_all_members_on_it_elects_nobody(seed: int) -> None:
+    async def story(world: World) -> None:
+        await world.found(3)
+        leader = await world.elected()
+        world.background(world.client(0.02))
+        for _ in range(10):
+            for member in world.members.values():
+                member.gate.clear()
+            await asyncio.sleep(world.rng.uniform(0.6, 4.0))
+            for member in world.members.values():
+                member.gate.set()
+            await asyncio.sleep(world.rng.random() * 2)
+        assert leader.heard == [True]
+        assert _terms(world) == {1}
+
+    simulate(seed, story)
+
+
+@in_world()
+async def test_a_cut_off_leader_on_a_bad_disk_does_not_excuse_itself_for_ever(world: World) -> None:
+    leader = await world.elected()
+    world.network.notice_seconds = 1e9
+    world.member_of(leader).lane.latency = 0.8
+    ids = [node.raft_id for node in world.nodes]
+    world.network.cut_links((a, b) for a in ids for b in ids if leader.raft_id in (a, b))
+    futures = []
+    start = asyncio.get_running_loop().time()
+    while leader.may_propose:
+        futures.append(leader.propose(b"%d" % len(futures)))
+        await asyncio.sleep(0.1)
+    assert asyncio.get_running_loop().time() - start < 5
+    await asyncio.wait(futures)
+
+
 @in_world()
 async def test_a_leader_that_stood_still_for_long_follows_its_successor(world: World) -> None:
     leader = await world.elected()

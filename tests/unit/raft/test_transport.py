@@ -11,7 +11,8 @@ from swarmkit.raft.messages import (
     Vote,
     VoteRequest,
 )
-from swarmkit.raft.transport import MAX_INBOX, LinkChange, Mailbox, Received
+from swarmkit.raft.records import Entry
+from swarmkit.raft.transport import MAX_INBOX, MAX_INBOX_BYTES, LinkChange, Mailbox, Received
 
 
 class Box(Mailbox):
@@ -92,6 +93,16 @@ def test_the_inbox_is_bounded() -> None:
     for _ in range(MAX_INBOX + 5):
         box.receive(2, 1, envelope())
     assert len(box.take_inbox()) == MAX_INBOX
+
+
+def test_the_inbox_is_bounded_in_bytes_too_and_takes_again_what_comes_later() -> None:
+    box = Box()
+    large = envelope(message=Append(0, 1, 0, [Entry(b"\x00" * (MAX_INBOX_BYTES // 4), 2, 1)]))
+    for _ in range(6):
+        box.receive(2, 1, large)
+    assert len(box.take_inbox()) == 4
+    box.receive(2, 1, large)
+    assert len(box.take_inbox()) == 1
 
 
 def test_a_waiting_message_of_the_leader_is_noticed_and_nothing_else() -> None:
