@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -219,13 +218,3 @@ def restart(engine: Engine) -> None:
             engine.process.wait(0.1)
             break
     raise AssertionError((engine.folder / "log").read_text(errors="replace")[-2000:])
-
-
-def stop(engine: Engine) -> None:
-    """Stop an engine of our own and remove its folder, with the mounts that a killed one leaves in it."""
-    engine.stop()
-    if engine.folder is not None:
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((m for m in mounts if m.startswith(f"{engine.folder}/")), reverse=True):
-            subprocess.run(["umount", "--lazy", mount], check=False)
-        shutil.rmtree(engine.folder, ignore_errors=True)

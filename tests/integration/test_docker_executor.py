@@ -34,7 +34,6 @@ from tests.integration.containers import (
     node,
     remove_all,
     restart,
-    stop,
     traps_set,
 )
 from tests.integration.harness import SCALE
@@ -538,7 +537,7 @@ def own(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
             restart(made)
         remove_all(made.url)
     finally:
-        stop(made)
+        made.stop()
 
 
 async def away(here: Node) -> str:
