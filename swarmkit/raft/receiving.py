@@ -164,6 +164,7 @@ class Receiver:
                 await self._hand_on(item, verdict.deliver)
             except Exception:  # the boundary to a peer: whatever it sent must not end this node
                 log.exception("cannot handle a message", peer=f"{envelope.source:x}")
+                return
         if verdict.commit:
             self._library.raise_commit(verdict.commit)
         if verdict.answer is not None:
