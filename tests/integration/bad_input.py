@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +58,10 @@ def assert_refused(result: Result, words: str, code: int) -> None:
 def assert_ended(daemon: Daemon, words: str, code: int = FAILED, timeout: float = 60) -> None:
     """Wait until a daemon ends by itself; its log's last line must hold ``words``."""
     assert daemon.process is not None
-    ended = daemon.process.wait(timeout * SCALE)
+    try:
+        ended = daemon.process.wait(timeout * SCALE)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"did not end in {timeout} s: {daemon.log[-3000:]}") from None
     assert_plain(daemon.log)
     last = daemon.log.splitlines()[-1]
     assert ended == code, daemon.log[-3000:]
