@@ -83,8 +83,8 @@ class Member:
         return f"node-{self.number}"
 
 
-class World:
-    """A group and its surroundings.
+class Machines:
+    """The members of a group, their disks and their network.
 
     Args:
         seed: everything that happens follows from it.
@@ -133,12 +133,12 @@ class World:
 
     async def found(self, count: int) -> None:
         """Found a group and let it grow to ``count``."""
-        await self.start(self._machine(1))
+        await self.start(self.machine(1))
         for _ in range(count - 1):
             await self.grow()
         await self.until(lambda: all(len(node.members()) == count for node in self.nodes))
 
-    def _machine(self, number: int) -> Member:
+    def machine(self, number: int) -> Member:
         member = self.members[number] = Member(number, FakeDisk())
         return member
 
@@ -206,7 +206,7 @@ class World:
     async def join(self, leader: TestNode, number: int) -> TestNode:
         """Have ``leader`` add a new machine, and start it."""
         raft_id = await leader.group.add(f"node-{number}", f"10.0.0.{number}:4242")
-        member = self._machine(number)
+        member = self.machine(number)
         member.joined = JoinReply(raft_id, leader.members())
         return await self.start(member)
 
@@ -253,6 +253,10 @@ class World:
                 if leader is not None:
                     return leader
                 await asyncio.sleep(0.01)
+
+
+class World(Machines):
+    """A group, its surroundings and its clients; see ``Machines``."""
 
     # -- Clients ------------------------------------------------------------------------------------------
 
@@ -328,9 +332,9 @@ class World:
         await self.settled()
 
     def _removed(self, member: Member) -> None:
-        asyncio.get_running_loop().call_soon(self._retire, member)
+        asyncio.get_running_loop().call_soon(self.retire, member)
 
-    def _retire(self, member: Member) -> None:
+    def retire(self, member: Member) -> None:
         node = member.node
         if node is None or not node.removed:
             return

@@ -213,7 +213,7 @@ async def test_a_cut_off_leader_on_a_bad_disk_does_not_excuse_itself_for_ever(wo
     world.member_of(leader).lane.latency = 0.8
     ids = [node.raft_id for node in world.nodes]
     world.network.cut_links((a, b) for a in ids for b in ids if leader.raft_id in (a, b))
-    futures = []
+    futures: list[asyncio.Future[int]] = []
     start = asyncio.get_running_loop().time()
     while leader.may_propose:
         futures.append(leader.propose(b"%d" % len(futures)))

@@ -49,7 +49,7 @@ async def test_a_second_member_that_starts_late_costs_the_first_no_office(world:
     waiting = asyncio.ensure_future(leader.propose(b"needs both"))
     await asyncio.sleep(5)
     assert not waiting.done()  # two of two decide
-    member = world._machine(2)
+    member = world.machine(2)
     member.joined = JoinReply(raft_id, leader.members())
     await world.start(member)
     await waiting
@@ -68,7 +68,7 @@ async def test_a_second_member_that_never_starts_holds_everything_up_until_it_do
     await world.start(world.members[1])
     await asyncio.sleep(30)
     assert world.leader() is None
-    member = world._machine(2)
+    member = world.machine(2)
     member.joined = JoinReply(raft_id, ())
     await world.start(member)
     await world.elected(10)
@@ -111,7 +111,7 @@ async def test_a_join_during_an_election_is_refused_or_decided_once(world: World
     successor = await world.until_another_leads(leader)
     raft_id = await successor.group.add("node-4", "10.0.0.4:4242")
     world.network.isolate()
-    member = world._machine(4)
+    member = world.machine(4)
     member.joined = JoinReply(raft_id, successor.members())
     await world.start(member)
     await world.settled()
@@ -187,7 +187,7 @@ async def test_a_removed_member_learns_it_once_erases_its_state_and_harms_nobody
     assert gone.removed
     assert leader.heard == [True]
     assert stays.status().term == leader.status().term == 1
-    world._retire(member)
+    world.retire(member)
     await asyncio.sleep(0.1)
     assert member.disk.paths("") == []
     await world.settled()
