@@ -12,7 +12,7 @@ from typing import Any
 
 #: What every HTTP/2 client sends first (RFC 9113, 3.4).
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#: Largest piece read from a TLS connection at once, in bytes: four full records.
+#: Largest piece read from a connection at once, in bytes: four full TLS records.
 _READ_BYTES = 65536
 
 
@@ -24,7 +24,12 @@ class ClientGoneError(Exception):
     """The client closed the connection before it had sent anything that counts."""
 
 
-class PipeEnd(asyncio.Protocol):
+#: What every connection is read into: one read is passed on before the next begins. asyncio's own would take
+#: 256 KiB from the system for each read, and give it back.
+_BUFFER = memoryview(bytearray(_READ_BYTES))
+
+
+class PipeEnd(asyncio.BufferedProtocol):
     """One side of a splice; the inner server's is just this. Nothing is read until both are joined."""
 
     def __init__(self) -> None:
@@ -46,6 +51,14 @@ class PipeEnd(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.pause_reading()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next read goes."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read, before anybody else reads."""
+        self.data_received(bytes(_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
-from swarmkit.ca.credentials import CredentialsHolder
+from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.net.authorization import TABLE, Peer, authorize
+from swarmkit.net.authorization import TABLE, authorize
 from swarmkit.net.caller import Caller, as_caller
 from swarmkit.net.door import Connection, Door, private_directory
 from swarmkit.net.errors import RpcError, permission_denied
@@ -134,6 +134,7 @@ class ApiServer:
         self._remote: RemoteGateway | None = None
         self._control: ControlGateway | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._local: tuple[Credentials, Caller] | None = None
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
@@ -317,14 +318,25 @@ class ApiServer:
         own = self._credentials.current
         peer = connection.peer
         if peer.local:
-            peer = Peer(own.node_id, frozenset({own.role}), own.organization, self._own_address(), local=True)
-        elif peer.anonymous and connection.calls > ANONYMOUS_CALLS:
+            return self._local_caller(own)
+        if peer.anonymous and connection.calls > ANONYMOUS_CALLS:
             raise RpcError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "too many calls at once on a connection without a certificate",
             )
         metadata = context.invocation_metadata() or ()
         return authorize(method, peer, metadata, own.organization, self._is_blacklisted)
+
+    def _local_caller(self, own: Credentials) -> Caller:
+        """Who calls over the control socket: this node, the same until it has other credentials.
+
+        Every method served is in the table (``add``), and the socket's file mode is what guards it.
+        """
+        if self._local is None or self._local[0] is not own:
+            roles = frozenset({own.role})
+            caller = Caller(own.node_id, roles, own.organization, self._own_address(), local=True)
+            self._local = (own, caller)
+        return self._local[1]
 
     def _own_address(self) -> str:
         """Where callers on the control socket come from (contract/security.md, 15.2)."""
