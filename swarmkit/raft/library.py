@@ -277,8 +277,81 @@ def _raft_id(node: Any) -> int:
     return raft_id
 
 
-class Library:
-    """One consensus node under plain names. Peers are raft ids; times are the loop's, in seconds.
+class LibraryState:
+    """What can be read of the library, under plain names. Peers are raft ids; times are the loop's."""
+
+    _core: _Core
+
+    @property
+    def leading(self) -> bool:
+        """Whether this node believes to lead. Proves nothing about the others."""
+        return bool(self._core._isLeader())
+
+    @property
+    def campaigning(self) -> bool:
+        """Whether this node is a candidate."""
+        return bool(self._core._SyncObj__raftState == _CANDIDATE)
+
+    @property
+    def leader(self) -> int | None:
+        """The raft id of the last known leader."""
+        node = self._core._getLeader()
+        return None if node is None else _raft_id(node)
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        term: int = self._core.raftCurrentTerm
+        return term
+
+    @property
+    def commit_index(self) -> int:
+        """The commit index."""
+        index: int = self._core.raftCommitIndex
+        return index
+
+    @property
+    def applied_index(self) -> int:
+        """The index of the last applied entry."""
+        index: int = self._core.raftLastApplied
+        return index
+
+    @property
+    def no_op_index(self) -> int | None:
+        """The index of the entry with which this node last began to lead."""
+        index: int | None = self._core._SyncObj__noopIDx
+        return index
+
+    @property
+    def election_deadline(self) -> float:
+        """When this node campaigns if it hears from no leader."""
+        deadline: float = self._core._SyncObj__raftElectionDeadline
+        return deadline
+
+    @property
+    def last_answer(self) -> float:
+        """When a peer last answered this leader; excused silence counts as an answer."""
+        return max(self._core._SyncObj__lastResponseTime.values(), default=0.0)
+
+    @property
+    def heartbeat_due(self) -> float:
+        """When a leader sends the next time by itself."""
+        due: float = self._core._SyncObj__newAppendEntriesTime
+        return due
+
+    @property
+    def peers(self) -> frozenset[int]:
+        """The other members that count."""
+        return frozenset(_raft_id(node) for node in self._core._SyncObj__otherNodes)
+
+    def match_index(self, peer: int) -> int:
+        """How far a peer's log is known to be as this leader's; 0 if nothing is known."""
+        index: int = self._core._SyncObj__raftMatchIndex.get(_Peer(peer), 0)
+        return index
+
+
+class Library(LibraryState):
+    """One consensus node under plain names.
 
     Args:
         raft_id: this node.
@@ -328,8 +401,6 @@ class Library:
                 # The library does not renew it while leading: it would campaign at once (H13).
                 self.postpone_election()
             self._events.leading_changed(new == _LEADER)
-
-    # -- Work ---------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Run one tick: campaign if due, commit, apply, append what was queued, look after snapshots."""
@@ -416,72 +487,3 @@ class Library:
         """Wait for a leader for some seconds more, or for one more random time-out."""
         delay = self._core._SyncObj__generateRaftTimeout() if seconds is None else seconds
         self._core._SyncObj__raftElectionDeadline = _loop_time() + delay
-
-    # -- State --------------------------------------------------------------------------------------------
-
-    @property
-    def leading(self) -> bool:
-        """Whether this node believes to lead. Proves nothing about the others."""
-        return bool(self._core._isLeader())
-
-    @property
-    def campaigning(self) -> bool:
-        """Whether this node is a candidate."""
-        return bool(self._core._SyncObj__raftState == _CANDIDATE)
-
-    @property
-    def leader(self) -> int | None:
-        """The raft id of the last known leader."""
-        node = self._core._getLeader()
-        return None if node is None else _raft_id(node)
-
-    @property
-    def term(self) -> int:
-        """The current term."""
-        term: int = self._core.raftCurrentTerm
-        return term
-
-    @property
-    def commit_index(self) -> int:
-        """The commit index."""
-        index: int = self._core.raftCommitIndex
-        return index
-
-    @property
-    def applied_index(self) -> int:
-        """The index of the last applied entry."""
-        index: int = self._core.raftLastApplied
-        return index
-
-    @property
-    def no_op_index(self) -> int | None:
-        """The index of the entry with which this node last began to lead."""
-        index: int | None = self._core._SyncObj__noopIDx
-        return index
-
-    @property
-    def election_deadline(self) -> float:
-        """When this node campaigns if it hears from no leader."""
-        deadline: float = self._core._SyncObj__raftElectionDeadline
-        return deadline
-
-    @property
-    def last_answer(self) -> float:
-        """When a peer last answered this leader; excused silence counts as an answer."""
-        return max(self._core._SyncObj__lastResponseTime.values(), default=0.0)
-
-    @property
-    def heartbeat_due(self) -> float:
-        """When a leader sends the next time by itself."""
-        due: float = self._core._SyncObj__newAppendEntriesTime
-        return due
-
-    @property
-    def peers(self) -> frozenset[int]:
-        """The other members that count."""
-        return frozenset(_raft_id(node) for node in self._core._SyncObj__otherNodes)
-
-    def match_index(self, peer: int) -> int:
-        """How far a peer's log is known to be as this leader's; 0 if nothing is known."""
-        index: int = self._core._SyncObj__raftMatchIndex.get(_Peer(peer), 0)
-        return index

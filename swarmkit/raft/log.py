@@ -57,7 +57,52 @@ class Tail(Sequence[Entry]):
         return self._entries[item if item < 0 else self._start + item]
 
 
-class RaftLog:
+class EntryList:
+    """Consecutive entries in memory, as the library reads them: by offset from the first one."""
+
+    _entries: list[Entry]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __bool__(self) -> bool:
+        return True  # an empty log must not be taken for no log (contract/pysyncobj-hazards.md, H33)
+
+    @overload
+    def __getitem__(self, item: int) -> Entry: ...
+    @overload
+    def __getitem__(self, item: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, item: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(item, slice) and item.stop is None and item.start is not None and item.start >= 0:
+            return Tail(self._entries, item.start)
+        return self._entries[item]
+
+    @property
+    def first_index(self) -> int:
+        """Index of the oldest entry in memory."""
+        return self._entries[0].index
+
+    @property
+    def last_index(self) -> int:
+        """Index of the newest entry."""
+        return self._entries[-1].index
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry with this index; None if it is not in memory."""
+        position = index - self._entries[0].index
+        return self._entries[position].term if 0 <= position < len(self._entries) else None
+
+    def first_of_term(self, term: int) -> int:
+        """Return the index of the first entry in memory whose term is not below ``term``."""
+        return self._entries[0].index + bisect.bisect_left(self._entries, term, key=lambda entry: entry.term)
+
+    def between(self, after: int, upto: int) -> list[Entry]:
+        """Return the entries with ``after`` < index <= ``upto``."""
+        first = self._entries[0].index
+        return self._entries[max(after + 1 - first, 0) : max(upto + 1 - first, 0)]
+
+
+class RaftLog(EntryList):
     """Entries, term, vote and commit index, with the method names the library calls.
 
     Invariant: entries are consecutive, there is at least one once the library has been constructed, and
@@ -83,21 +128,6 @@ class RaftLog:
         self.disk_floor: int | None = None
 
     # -- What the library calls ---------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __bool__(self) -> bool:
-        return True  # an empty log must not be taken for no log (contract/pysyncobj-hazards.md, H33)
-
-    @overload
-    def __getitem__(self, item: int) -> Entry: ...
-    @overload
-    def __getitem__(self, item: slice) -> Sequence[Entry]: ...
-    def __getitem__(self, item: int | slice) -> Entry | Sequence[Entry]:
-        if isinstance(item, slice) and item.stop is None and item.start is not None and item.start >= 0:
-            return Tail(self._entries, item.start)
-        return self._entries[item]
 
     def add(self, command: bytes, index: int, term: int) -> None:
         """Append an entry."""
@@ -161,30 +191,6 @@ class RaftLog:
         """Do nothing: the node closes the files."""
 
     # -- What the driver calls ----------------------------------------------------------------------------
-
-    @property
-    def first_index(self) -> int:
-        """Index of the oldest entry in memory."""
-        return self._entries[0].index
-
-    @property
-    def last_index(self) -> int:
-        """Index of the newest entry."""
-        return self._entries[-1].index
-
-    def term_at(self, index: int) -> int | None:
-        """Return the term of the entry with this index; None if it is not in memory."""
-        position = index - self._entries[0].index
-        return self._entries[position].term if 0 <= position < len(self._entries) else None
-
-    def first_of_term(self, term: int) -> int:
-        """Return the index of the first entry in memory whose term is not below ``term``."""
-        return self._entries[0].index + bisect.bisect_left(self._entries, term, key=lambda entry: entry.term)
-
-    def between(self, after: int, upto: int) -> list[Entry]:
-        """Return the entries with ``after`` < index <= ``upto``."""
-        first = self._entries[0].index
-        return self._entries[max(after + 1 - first, 0) : max(upto + 1 - first, 0)]
 
     def take_pending(self) -> Pending | None:
         """Take what has collected since the last call; None if there is nothing to write or to delete."""

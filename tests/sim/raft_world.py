@@ -231,6 +231,28 @@ class Machines:
         self._dying.add(task)
         task.add_done_callback(self._dying.discard)
 
+    def _removed(self, member: Member) -> None:
+        asyncio.get_running_loop().call_soon(self.retire, member)
+
+    def retire(self, member: Member) -> None:
+        node = member.node
+        if node is None or not node.removed:
+            return
+        self.note(f"{member.name} is removed, and erases its state")
+        member.node = None
+        del self.members[member.number]
+        self.network.forget(node)
+        self.checker.forget(node)
+        self._end(node.stop(erase=True))
+
+    async def until(self, condition: Callable[[], bool], limit: float = 60) -> float:
+        """Wait until something holds; return how long it took."""
+        start = asyncio.get_running_loop().time()
+        async with asyncio.timeout(limit):
+            while not condition():  # noqa: ASYNC110  # conditions on many nodes: no event tells of them
+                await asyncio.sleep(0.005)
+        return asyncio.get_running_loop().time() - start
+
     def leader(self) -> TestNode | None:
         """Return who takes proposals; of several the one of the highest term."""
         leaders = [node for node in self.nodes if node.may_propose]
@@ -283,14 +305,6 @@ class World(Machines):
             batch = [self.write(node, size) for _ in range(min(200, count - start))]
             assert all(await asyncio.gather(*batch))
 
-    async def until(self, condition: Callable[[], bool], limit: float = 60) -> float:
-        """Wait until something holds; return how long it took."""
-        start = asyncio.get_running_loop().time()
-        async with asyncio.timeout(limit):
-            while not condition():  # noqa: ASYNC110  # conditions on many nodes: no event tells of them
-                await asyncio.sleep(0.005)
-        return asyncio.get_running_loop().time() - start
-
     async def client(self, pause: float) -> None:
         """Write for ever, each value once, at whoever takes it."""
         while True:
@@ -330,20 +344,6 @@ class World(Machines):
             if member.node is None:
                 await self.start(member)
         await self.settled()
-
-    def _removed(self, member: Member) -> None:
-        asyncio.get_running_loop().call_soon(self.retire, member)
-
-    def retire(self, member: Member) -> None:
-        node = member.node
-        if node is None or not node.removed:
-            return
-        self.note(f"{member.name} is removed, and erases its state")
-        member.node = None
-        del self.members[member.number]
-        self.network.forget(node)
-        self.checker.forget(node)
-        self._end(node.stop(erase=True))
 
     async def settled(self, limit: float = 60) -> None:
         """Wait until a write succeeds and all members have applied it."""
