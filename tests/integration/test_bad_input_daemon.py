@@ -116,13 +116,10 @@ def test_what_another_daemon_uses_is_left_alone(living: Swarm, place: Place) -> 
         ),
         "socket": (f"--listen-control-api {socket_in_use}", "another daemon answers on the socket"),
         "file": (f"--listen-control-api {folder}/taken", "exists and is not a socket: remove it"),
-        "folder": (f"--listen-control-api {folder}", "exists and is not a socket"),
         "below": (f"--listen-control-api {folder}/taken/s", "/taken is not a directory"),
         "address": ("--listen-remote-api 192.0.2.1:4242", "it is not an address of this machine"),
-        "name": ("--listen-remote-api no-such-host.invalid:4242", "the host name does not resolve"),
         "state": (f"-d {living.folder}/node-1", "is in use by another swarmd: stop it, or use another one"),
         "lone-file": (f"-d {folder}/taken", "is not a directory: --state-dir must name"),
-        "device": ("-d /dev/null", "is not a directory: --state-dir must name"),
     }
     daemons = {name: place.daemon(name, flags) for name, (flags, _) in cases.items()}
     with ended(*daemons.values()):
@@ -223,7 +220,6 @@ def flip_a_byte(path: Path) -> None:
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "root": (take("certificates/swarm-root-ca.crt"), "mixes two swarms"),
     "log": (take("raft"), "it is of another node: put this node's own back, or use another state directory"),
-    "identity": (take("certificates"), "it is of another node: put this node's own back"),
     "key": (take("certificates/swarm-node.key"), "the node's key does not fit its certificate"),
     "open": (
         lambda state, _: (certificates(state) / "swarm-node.key").chmod(0o644),
@@ -234,21 +230,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda state, _: (certificates(state) / "swarm-node.key").unlink(),
         "certificate, key or root certificate are missing",
     ),
-    "no-root": (
-        lambda state, _: (certificates(state) / "swarm-root-ca.crt").unlink(),
-        "certificate, key or root certificate are missing",
-    ),
-    "no-certs": (
-        lambda state, _: shutil.rmtree(certificates(state)),
-        "certificate, key or root certificate are missing",
-    ),
     "bad-key": (
         lambda state, _: (certificates(state) / "swarm-node.key").write_text("garbage"),
         "swarm-node.key holds no private key",
-    ),
-    "bad-root": (
-        lambda state, _: (certificates(state) / "swarm-root-ca.crt").write_text("garbage"),
-        "swarm-root-ca.crt cannot be used",
     ),
     "middle": (
         lambda state, _: flip_a_byte(segment(state)),

@@ -1,52 +1,53 @@
-import subprocess
-import sys
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from swarmd.main import main
+from swarmd.main import STOP_SIGNALS, EarlySignals, main, serve
+from swarmkit.node.config import NodeConfig
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(main, list(words), prog_name="swarmd")
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Signals mean after a test what they meant before it."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "text"),
     [
-        (["--bogus"], "No such option"),
+        (["-d", ""], "--state-dir is empty: it must name a path"),
+        (["--listen-control-api", ""], "--listen-control-api is empty"),
+        (["--join-addr", "nowhere"], "must be HOST:PORT"),
         (["extra"], "unexpected extra argument"),
-        (["--executor", "podman"], "is not one of"),
-        (["-l", "loud"], "is not one of"),
-        (["--join-addr", "nowhere"], "--join-addr"),
-        (["--join-token", "x"], "--join-token needs --join-addr"),
-        (["--listen-remote-api", "x"], "--listen-remote-api"),
-        (["--hostname", "a b"], "is not a host name"),
     ],
 )
-def test_misuse_is_told_by_flag_and_exits_with_2(words: list[str], expected: str) -> None:
-    result = run(*words)
+def test_misuse_exits_with_2_and_a_sentence(words: list[str], text: str) -> None:
+    result = CliRunner().invoke(main, words, prog_name="swarmd")
     assert result.exit_code == 2
-    assert expected in result.output
+    assert text in result.stderr.splitlines()[-1]
 
 
-def test_the_version_goes_to_stdout() -> None:
-    result = run("--version")
-    assert result.exit_code == 0
-    assert result.stdout.startswith("swarmd ")
+def test_a_signal_before_the_loop_listens_is_noted_and_raises_nothing() -> None:
+    early = EarlySignals()
+    assert not early.came
+    signal.raise_signal(signal.SIGINT)
+    assert early.came
 
 
-def test_help_names_the_defaults() -> None:
-    output = run("--help").output
-    for text in ("/var/lib/swarmd", "/var/run/swarmd.sock", "0.0.0.0:4242", "docker"):
-        assert text in output
-
-
-def test_help_and_version_import_neither_grpc_nor_docker() -> None:
-    code = (
-        "import sys; from swarmd.main import main\n"
-        "try: main(['--version'])\nexcept SystemExit: pass\n"
-        "assert not {'grpc', 'docker', 'google.protobuf'} & set(sys.modules), 'heavy import'"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.real_time
+async def test_a_signal_that_came_early_ends_the_daemon_before_anything_is_made(tmp_path: Path) -> None:
+    early = EarlySignals()
+    signal.raise_signal(signal.SIGTERM)
+    code = await asyncio.wait_for(serve(NodeConfig(state_dir=tmp_path / "state"), early), 5)
+    for number in STOP_SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+    assert code == 0
+    assert os.listdir(tmp_path) == []
