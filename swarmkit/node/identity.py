@@ -19,6 +19,7 @@ from swarmkit.ca.tokens import parse_join_token
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.node.config import NodeConfig
+from swarmkit.raft.files import TEMPORARY_PREFIX
 from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER
 
 log = get_logger(__name__)
@@ -44,6 +45,8 @@ class Identity:
 def has_log(state_dir: Path) -> bool:
     """Tell whether a replicated log, or what is left of one, is on disk. Blocks for a moment.
 
+    A file whose writing was interrupted is none: nothing in it was ever acknowledged.
+
     Raises:
         IdentityError: it cannot be seen: nobody may take that for "there is none".
     """
@@ -52,7 +55,7 @@ def has_log(state_dir: Path) -> bool:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [name for name in os.listdir(folder) if not name.startswith(TEMPORARY_PREFIX)]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -113,9 +113,11 @@ async def test_where_a_log_is_a_missing_file_of_the_identity_is_never_made_anew(
 
 
 @pytest.mark.parametrize("folder", [LOG_FOLDER, SNAPSHOT_FOLDER])
-def test_a_log_is_any_file_in_its_folders(tmp_path: Path, folder: Path) -> None:
+def test_a_log_is_any_file_in_its_folders_that_was_finished(tmp_path: Path, folder: Path) -> None:
     assert not has_log(tmp_path)
     (tmp_path / folder).mkdir(parents=True)
+    assert not has_log(tmp_path)
+    (tmp_path / folder / ".tmp-x").touch()
     assert not has_log(tmp_path)
     (tmp_path / folder / "x").touch()
     assert has_log(tmp_path)
