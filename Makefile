@@ -1,10 +1,12 @@
 # The front door. CI runs these targets and nothing else.
 VENV ?= .venv
+SEED ?= 1
+MINUTES ?= 5
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard protos/swarmkit/*/*.proto))
 .DEFAULT_GOAL := help
-.PHONY: help venv lint protos protos-fresh unit test demo demo-down bench clean
+.PHONY: help venv lint protos protos-fresh unit test soak demo demo-down bench clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -40,6 +42,10 @@ unit: venv ## Run the unit tests alone
 
 test: lint ## Run all checks and all tests
 	$(BIN)/pytest -q tests
+
+soak: venv ## Random trouble for real daemons and for simulated raft groups, for minutes: SEED=1 MINUTES=5
+	SWARMKIT_CHAOS_SEED=$(SEED) SWARMKIT_CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/pytest -q -m soak tests/fault
+	$(PY) -m tests.sim.raft_soak --minutes $(MINUTES) --seed $(SEED)
 
 demo: venv ## Run a swarm of three nodes on this machine, with a service on it
 	$(PY) -m tools.demo up

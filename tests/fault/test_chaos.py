@@ -177,7 +177,7 @@ class Chaos:
             assert "Traceback" not in path.read_text(), path
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_swarm_in_trouble_settles_on_what_is_wanted(local_swarm: Swarm) -> None:
     chaos = Chaos(local_swarm, random.Random(SEED))
     try:
