@@ -236,8 +236,14 @@ def end_processes(folder: Path) -> None:
     """Kill the processes that daemons with state directories below ``folder`` left behind."""
     for directory in folder.glob("*/worker/processes/*"):
         with ThreadPoolExecutor(1) as threads:
-            record = LocalProcess(directory, threads, SystemClock()).record()
-        if record is not None:
+            process = LocalProcess(directory, threads, SystemClock())
+
+        def settled(process: LocalProcess = process) -> None:
+            # A supervisor that was started a moment before its daemon was killed holds the lock already.
+            assert process.started or not (process.directory / "lock").exists()
+
+        eventually(settled, 5, "a supervisor that is starting says whom it runs")
+        if (record := process.record()) is not None:
             record.process.send(signal.SIGKILL)  # its supervisor ends with it
 
 
