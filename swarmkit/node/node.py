@@ -12,7 +12,7 @@ from pathlib import Path
 from swarmkit.agent.agent import Agent, AgentConfig, AgentError
 from swarmkit.agent.database import TaskDatabaseError
 from swarmkit.agent.notices import NodeChange
-from swarmkit.aio import TaskOwner
+from swarmkit.aio import TaskOwner, cancel_and_wait
 from swarmkit.api import messages as api
 from swarmkit.ca.certificates import MANAGER_ROLE
 from swarmkit.ca.chain import tls_info, verify_chain
@@ -47,6 +47,8 @@ log = get_logger(__name__)
 
 #: Longest time a stopping node takes to remove its tasks, in seconds: a grace period of 10 and some air.
 LEAVE_SECONDS = 20.0
+#: Longest time that a stopping node goes on with the founding of its swarm, in seconds; it takes a hundredth.
+FOUNDING_SECONDS = 3.0
 
 
 class NodeError(Exception):
@@ -150,7 +152,7 @@ class Node:
         )
         self._manager = manager
         try:
-            await manager.start()
+            await (manager.start() if root is None else _found(manager))
         except StorageError as error:
             raise NodeError(f"{error}{_advice(error)}") from error
 
@@ -247,6 +249,23 @@ class Node:
             log.warning("the swarm's new root certificate is not adopted", error=str(error))
             return
         self._holder.replace(adopted)
+
+
+async def _found(manager: Manager) -> None:
+    """Start the manager of a new swarm, to the end even if cancelled: half a founding cannot be resumed.
+
+    The root's key lives in memory alone until it is in the log.
+    """
+    starting = asyncio.create_task(manager.start(), name="founding")
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=FOUNDING_SECONDS)
+        if not starting.done():
+            await cancel_and_wait(starting)
+        elif not starting.cancelled() and (error := starting.exception()) is not None:
+            log.warning("the founding failed", error=str(error))
+        raise
 
 
 def _advice(error: StorageError) -> str:

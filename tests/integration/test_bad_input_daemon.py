@@ -416,6 +416,21 @@ def assert_stops(daemon: Daemon, number: signal.Signals) -> None:
     assert "level=error" not in daemon.log
 
 
+def test_a_founding_that_is_told_to_stop_is_finished_first(place: Place) -> None:
+    daemon = place.daemon("node-1").start()
+
+    def founding() -> None:
+        assert "founding a new swarm" in daemon.log
+
+    with ended(daemon):
+        eventually(founding, 20, "it begins to found a swarm", 0.001)
+        assert_stops(daemon, signal.SIGTERM)
+    again = place.daemon("node-1").start()
+    with ended(again):
+        again.wait_ready()
+        assert again.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_ends_a_daemon_whatever_it_waits_for(number: signal.Signals, place: Place) -> None:
     folder = place.folder
