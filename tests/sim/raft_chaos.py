@@ -27,6 +27,7 @@ class Chaos:
         changes: whether members come, go and move, and leadership is handed over.
         snapshots: entries between two.
         delay: seconds on the way in good weather.
+        sync: seconds that a healthy disk takes.
         calm: seconds between two troubles at most.
         pause: seconds between two writes of a client at most.
     """
@@ -41,6 +42,7 @@ class Chaos:
     changes: bool = False
     snapshots: int = 60
     delay: float = 0.001
+    sync: float = 0.0005
     calm: float = 0.8
     pause: float = 0.05
 
@@ -154,7 +156,7 @@ class Nemesis:
     async def _slow_disk(self) -> None:
         member = self._some()
         if member is not None:
-            member.lane.latency = self.rng.choice((0.0005, 0.0005, 0.02, 0.3, 2.0))
+            member.lane.latency = self.rng.choice((self.chaos.sync, self.chaos.sync, 0.02, 0.3, 2.0))
             self.world.note(f"{member.name} syncs in {member.lane.latency} s")
 
     async def _pause(self) -> None:
@@ -249,7 +251,7 @@ class Nemesis:
             self.world.note(f"{what} failed: {error}")
 
 
-def run_chaos(seed: int, chaos: Chaos, filtered: bool = True) -> World:
+def run_chaos(seed: int, chaos: Chaos, *, filtered: bool = True, held: bool = True) -> World:
     """Run one seed: trouble, then healing, then the final check.
 
     Raises:
@@ -257,6 +259,7 @@ def run_chaos(seed: int, chaos: Chaos, filtered: bool = True) -> World:
     """
 
     async def story(world: World) -> None:
+        world.sync_seconds = chaos.sync
         await world.found(chaos.members)
         world.network.quality = Quality(delay=chaos.delay)
         for _ in range(chaos.clients):
@@ -267,7 +270,7 @@ def run_chaos(seed: int, chaos: Chaos, filtered: bool = True) -> World:
         world.checker.check_final(world.nodes)
 
     policy = SnapshotPolicy(interval=chaos.snapshots, keep_entries=chaos.snapshots // 6)
-    return simulate(seed, story, filtered=filtered, policy=policy)
+    return simulate(seed, story, filtered=filtered, held=held, policy=policy)
 
 
 def random_chaos(seed: int) -> Chaos:
@@ -283,6 +286,7 @@ def random_chaos(seed: int) -> Chaos:
         crashes=rng.random() < 0.8,
         changes=rng.random() < 0.5,
         snapshots=rng.choice((20, 60, 1000)),
+        sync=rng.choice((0.0005, 0.0005, 0.05)),
         calm=rng.choice((0.2, 0.8, 0.8)),
         pause=rng.choice((0.02, 0.1, 0.1)),
     )

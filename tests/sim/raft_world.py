@@ -18,8 +18,9 @@ from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
 from swarmkit.raft.admission import Admission, Verdict
 from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.dialect import to_library
-from swarmkit.raft.driver import Lanes
+from swarmkit.raft.driver import Driver, Lanes
 from swarmkit.raft.library import Library, _Peer
+from swarmkit.raft.log import Pending
 from swarmkit.raft.messages import Append, Envelope, Message, Reply, SnapshotPart, Vote, VoteRequest
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.disk import FakeDisk
@@ -66,16 +67,23 @@ def _receive_as_it_comes(library: Library, peer: int, term: int, message: Messag
     library._core._SyncObj__onMessageReceived(_Peer(peer), to_library(term, message))
 
 
+async def _sync_too_late(
+    driver: Driver, sync: Callable[[Pending], Awaitable[None]], pending: Pending
+) -> None:
+    driver._release(driver.mailbox.take_outbox())
+    await sync(pending)
+
+
 @dataclass
 class Member:
     """One machine: its disk outlives its processes."""
 
     number: int
     disk: FakeDisk
+    lane: InlineLane
     joined: JoinReply | None = None
     node: TestNode | None = None
     links: FakeLinks | None = None
-    lane: InlineLane = field(default_factory=lambda: InlineLane(SYNC_SECONDS))
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -89,10 +97,17 @@ class Machines:
     Args:
         seed: everything that happens follows from it.
         filtered: False: let the library see everything.
+        held: False: let replies and votes leave before the sync they speak of.
         policy: when members take snapshots.
     """
 
-    def __init__(self, seed: int, filtered: bool = True, policy: SnapshotPolicy | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        filtered: bool = True,
+        held: bool = True,
+        policy: SnapshotPolicy | None = None,
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(f"{seed} world")
         self.network = FakeNetwork(rng=random.Random(f"{seed} network"))
@@ -103,10 +118,12 @@ class Machines:
         self.schedule: list[str] = []
         self.policy = policy or SnapshotPolicy()
         self.config = RaftConfig(segment_bytes=4096)
+        self.sync_seconds = SYNC_SECONDS
         self.written = 0
         #: Entries that members cut off their logs.
         self.truncated = 0
         self._filtered = filtered
+        self._held = held
         self._disk_rng = random.Random(f"{seed} disks")
         #: Numbers of machines that are joining, and names of those that may be members and never start.
         self.joining: set[int] = set()
@@ -139,7 +156,7 @@ class Machines:
         await self.until(lambda: all(len(node.members()) == count for node in self.nodes))
 
     def machine(self, number: int) -> Member:
-        member = self.members[number] = Member(number, FakeDisk())
+        member = self.members[number] = Member(number, FakeDisk(), InlineLane(self.sync_seconds))
         return member
 
     async def start(self, member: Member) -> TestNode:
@@ -170,6 +187,8 @@ class Machines:
         if not self._filtered:
             driver.receiver.admission = Unfiltered(driver.state, self.config.election_min_seconds)
             driver.library.receive = partial(_receive_as_it_comes, driver.library)  # type: ignore[method-assign]
+        if not self._held:
+            driver._sync = partial(_sync_too_late, driver, driver._sync)  # type: ignore[method-assign]
         deliver = driver.receiver.deliver
 
         async def deliver_unless_paused() -> None:
@@ -417,6 +436,7 @@ def simulate(
     story: Callable[[World], Awaitable[None]],
     *,
     filtered: bool = True,
+    held: bool = True,
     policy: SnapshotPolicy | None = None,
 ) -> World:
     """Run a story in a world of its own and check it to the end.
@@ -425,7 +445,7 @@ def simulate(
         SafetyError: with the seed and the schedule.
     """
     loop = StepLoop()
-    world = World(seed, filtered, policy)
+    world = World(seed, filtered, held, policy)
     loop.look = world.look
 
     async def run() -> None:
