@@ -69,11 +69,13 @@ class Callbacks:
         leadership: leadership was announced (True) or lost (False).
         membership: a member was added, removed or has a new address.
         removed: the group has removed this node; told once.
+        standing: the known leader or who is connected may have changed.
     """
 
     leadership: Callable[[bool], None]
     membership: Callable[[], None]
     removed: Callable[[], None]
+    standing: Callable[[], None]
 
 
 class Driver:
@@ -121,6 +123,7 @@ class Driver:
         self.mailbox = Mailbox(self._wake.set, clock.monotonic)
         self._stopping = False
         self._removed = False
+        self._standing: tuple[int | None, int] = (None, 0)
         self._failure: Exception | None = None
         self.snapshotter = Snapshotter(
             storage.snapshots,
@@ -308,6 +311,7 @@ class Driver:
             await self._sync(pending)
         self._release(self.mailbox.take_outbox())
         self._announce()
+        self._tell_standing()
         snapshotter.begin()
         snapshot_due = snapshotter.is_due(library.applied_index)
         if snapshot_due:
@@ -360,6 +364,12 @@ class Driver:
         self.proposals.next_index = self.log.last_index + 1
         log.info("leading the raft group", raft_id=f"{self.raft_id:x}", term=library.term)
         self._callbacks.leadership(True)
+
+    def _tell_standing(self) -> None:
+        standing = (self.library.leader, self.mailbox.link_changes)
+        if standing != self._standing:
+            self._standing = standing
+            self._callbacks.standing()
 
     async def _wait(self) -> None:
         """Sleep until something is due."""

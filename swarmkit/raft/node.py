@@ -2,7 +2,7 @@
 
 import asyncio
 import random as random_module
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,7 @@ class RaftNode:
         on_removed: told, once, that the group has removed this node: ``stop`` it and erase its state.
         joined: what ``Join`` answered, for a node without a log that joins an existing group. A node that has
             a log goes on with it, and takes only addresses from this until its log tells the members.
+        join: asked by ``start`` for ``joined`` if there is no log; without either, a group is founded.
         files: the disk.
         links: carries messages to other members.
         lanes: threads; made and closed here unless given.
@@ -113,6 +114,7 @@ class RaftNode:
         on_fatal: Callable[[BaseException], None] | None = None,
         on_removed: Callable[[], None] | None = None,
         joined: JoinReply | None = None,
+        join: Callable[[], Awaitable[JoinReply]] | None = None,
         files: FileSystem | None = None,
         links: PeerLinks | None = None,
         lanes: Lanes | None = None,
@@ -130,12 +132,14 @@ class RaftNode:
         self._on_fatal = on_fatal
         self._on_removed = on_removed
         self._joined = joined
+        self._join = join
         self._files = files or OsFiles()
         self._links = links or NoLinks()
         self._lanes = lanes or Lanes(ThreadLane("raft-log"), ThreadLane("raft-snapshots"))
         self._owner = TaskOwner("raft")
         self._subscribers: list[Callable[[bool], None]] = []
         self._member_watchers: list[Callable[[list[api.RaftMember]], None]] = []
+        self._standing_watchers: list[Callable[[], None]] = []
         self._driver: Driver | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
@@ -150,10 +154,17 @@ class RaftNode:
         Raises:
             StorageError: the raft directory cannot be trusted or written; nothing was changed.
             LibraryError: the wrong consensus library is installed.
+            Exception: whatever ``join`` raises; nothing was changed.
         """
         storage = await self._lanes.log.run(self._open)
+        if storage is None:
+            if self._join is not None:
+                self._joined = await self._join()
+            storage = await self._lanes.log.run(self._begin)
         try:
-            callbacks = Callbacks(self._leadership_changed, self._members_changed, self._own_removal)
+            callbacks = Callbacks(
+                self._leadership_changed, self._members_changed, self._own_removal, self._standing_changed
+            )
             driver = Driver(
                 storage,
                 self._machine,
@@ -175,11 +186,12 @@ class RaftNode:
             raise
         self._task = self._owner.spawn(self._run(driver), "driver")
 
-    def _open(self) -> Storage:
+    def _open(self) -> Storage | None:
+        segment_bytes = self._config.segment_bytes
+        return open_storage(self._files, self._state_dir, self._cipher, self._node_id, segment_bytes)
+
+    def _begin(self) -> Storage:
         config = self._config
-        found = open_storage(self._files, self._state_dir, self._cipher, self._node_id, config.segment_bytes)
-        if found is not None:
-            return found
         if self._joined is not None:
             identity = Identity(self._joined.raft_id, self._node_id)
             log.info("joining a raft group", raft_id=f"{identity.raft_id:x}", node_id=self._node_id)
@@ -299,6 +311,18 @@ class RaftNode:
         """Have ``callback`` given the full list at each change of it, as ``subscribe``; return its end."""
         self._member_watchers.append(callback)
         return lambda: self._member_watchers.remove(callback)
+
+    def watch_standing(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback`` told when the known leader or a peer's reachability may have changed.
+
+        As ``subscribe``; returns its end.
+        """
+        self._standing_watchers.append(callback)
+        return lambda: self._standing_watchers.remove(callback)
+
+    def _standing_changed(self) -> None:
+        for callback in list(self._standing_watchers):
+            callback()
 
     def _leadership_changed(self, leading: bool) -> None:
         for callback in list(self._subscribers):

@@ -113,6 +113,8 @@ class Mailbox:
         self._outbox: list[Envelope] = []
         # One for each peer that ever connected: the members, a few more after changes of the group.
         self._links: dict[int, _Link] = {}
+        #: How often a peer's stream has opened or closed.
+        self.link_changes = 0
 
     # -- The carrier's side -------------------------------------------------------------------------------
 
@@ -126,6 +128,7 @@ class Mailbox:
         link.generation += 1
         if not link.connected:
             link.connected, link.since = True, self._time()
+            self.link_changes += 1
             self._inbox.append(LinkChange(peer, True))
             self._wake()
         return link.generation
@@ -135,6 +138,7 @@ class Mailbox:
         link = self._links.get(peer)
         if link is not None and link.connected and link.generation == generation:
             link.connected = False
+            self.link_changes += 1
             self._inbox.append(LinkChange(peer, False))
             self._wake()
 
