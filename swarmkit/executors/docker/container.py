@@ -239,12 +239,17 @@ def container_status(inspected: Json) -> api.ContainerStatus:
 
 
 def port_status(inspected: Json) -> api.PortStatus | None:
-    """Return every binding in effect once: engines report each for 0.0.0.0 and for ``::``."""
+    """Return every binding in effect once: engines report each for 0.0.0.0 and for ``::``.
+
+    A port that the engine chose may differ between the two families; the one of IPv4 is told.
+    """
     ports = inspected.get("NetworkSettings", {}).get("Ports") or {}
     found = set()
     for key, bindings in ports.items():
         target, _, protocol = key.partition("/")
-        for binding in bindings or []:
+        reported = bindings or []
+        of_ipv4 = [binding for binding in reported if ":" not in binding.get("HostIp", "")]
+        for binding in of_ipv4 or reported:
             found.add((int(target), protocol.upper() or "TCP", int(binding["HostPort"])))
     if not found:
         return None

@@ -124,6 +124,19 @@ def test_only_host_mode_ports_are_published_and_one_target_may_have_several() ->
     }
 
 
+@pytest.mark.parametrize(
+    ("hosts", "told"),
+    [(("0.0.0.0", "::"), [32768]), (("::", "::1"), [32768, 32769]), (("", ""), [32768, 32769])],
+)
+def test_a_chosen_port_that_differs_between_ipv4_and_ipv6_is_told_once(
+    hosts: tuple[str, str], told: list[int]
+) -> None:
+    bindings = [{"HostIp": host, "HostPort": str(32768 + n)} for n, host in enumerate(hosts)]
+    status = container.port_status({"NetworkSettings": {"Ports": {"80/tcp": bindings}}})
+    assert status is not None
+    assert [port.published_port for port in status.ports] == told
+
+
 def test_port_status_lists_each_binding_once_and_survives_null_entries() -> None:
     inspected = {
         "NetworkSettings": {
