@@ -56,6 +56,27 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 )
 @click.option("--advertise-remote-api", default="", metavar="HOST:PORT", help="Address to tell other nodes.")
 @click.option(
+    "--force-new-cluster",
+    is_flag=True,
+    help="Bring the swarm back from this manager's state alone; the other managers are left behind for ever.",
+)
+@click.option(
+    "--heartbeat-tick",
+    type=float,
+    default=node_config.DEFAULT_HEARTBEAT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two heartbeats of the leading manager; the same on all managers.",
+)
+@click.option(
+    "--election-tick",
+    type=float,
+    default=node_config.DEFAULT_ELECTION_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Managers elect a leader after one to two times this long without one.",
+)
+@click.option(
     "--executor",
     type=click.Choice(node_config.EXECUTORS),
     default="docker",
@@ -85,6 +106,9 @@ def main(
     listen_control_api: str,
     listen_remote_api: str,
     advertise_remote_api: str,
+    force_new_cluster: bool,
+    heartbeat_tick: float,
+    election_tick: float,
     executor: str,
     engine_addr: str,
     log_level: str,
@@ -106,6 +130,9 @@ def main(
         hostname=hostname,
         executor=executor,
         engine_addr=engine_addr,
+        heartbeat_seconds=heartbeat_tick,
+        election_seconds=election_tick,
+        force_new_cluster=force_new_cluster,
     )
     try:
         settings.validate()

@@ -39,6 +39,7 @@ class Leadership:
         loops: makes the leader loops by name; called anew at each gain of leadership.
         clock: time.
         on_fatal: told why this manager cannot lead, now or later: a ``SeedError`` of ``seed``.
+        on_active: told that ``active`` was set or cleared.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Leadership:
         loops: Callable[[], Mapping[str, Loop]],
         clock: Clock,
         on_fatal: Callable[[BaseException], None],
+        on_active: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._seed = seed
         self._loops = loops
         self._clock = clock
         self._on_fatal = on_fatal
+        self._on_active = on_active
         self._announced = False
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -92,11 +95,13 @@ class Leadership:
                 owner.spawn(self._keep(name, loop), name)
             log.info("this manager leads")
             self.active.set()
+            self._on_active()
             await asyncio.get_running_loop().create_future()
         except SeedError as error:
             self._on_fatal(error)
         finally:
             self.active.clear()
+            self._on_active()
             await owner.close()
 
     async def _seeded(self) -> bool:

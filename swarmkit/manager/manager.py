@@ -66,12 +66,16 @@ class ManagerConfig:
         control_socket: path of the control socket.
         listen_remote: ``host:port`` of the remote API.
         advertise_remote: address told to others; empty: the listening one.
+        raft: timing of the replicated log.
+        force_new_cluster: go on as the only manager of the swarm.
     """
 
     state_dir: Path
     control_socket: Path
     listen_remote: str
     advertise_remote: str
+    raft: RaftConfig = RaftConfig()
+    force_new_cluster: bool = False
 
 
 class Manager:
@@ -80,22 +84,26 @@ class Manager:
     Args:
         config: settings.
         credentials: the node's; their O is the cluster id.
-        cipher: data keys of log and snapshots.
+        keys: the key file with the data keys of log and snapshots.
         root: the root of a swarm that is founded now; None for one that exists.
         clock: time.
         rng: randomness.
         on_fatal: told, once, why the manager cannot go on.
+        contacts: returns the managers through which a place in the group can be asked for, best first.
+        on_removed: told, once, that the group has removed this manager.
     """
 
     def __init__(
         self,
         config: ManagerConfig,
         credentials: CredentialsHolder,
-        cipher: RecordCipher,
+        keys: KeyFile,
         root: Root | None,
         clock: Clock,
         rng: random.Random,
         on_fatal: Callable[[BaseException], None],
+        contacts: Callable[[], Sequence[Remote]] = tuple,
+        on_removed: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._credentials = credentials
@@ -106,6 +114,8 @@ class Manager:
         self._cluster_id = credentials.current.organization
         self._node_id = credentials.current.node_id
         self.store = Store(clock)
+        self._links = GrpcLinks(credentials, clock, rng)
+        self._joining = Joining(config, credentials, contacts, clock)
         self._raft = RaftNode(
             state_dir=config.state_dir,
             node_id=self._node_id,
@@ -113,16 +123,27 @@ class Manager:
             machine=self.store,
             cipher=cipher,
             clock=clock,
+            config=config.raft,
             policy=self._snapshot_policy,
             random=rng,
             on_fatal=on_fatal,
+            on_removed=on_removed,
+            join=None if root is not None else self._joining.ask,
+            links=self._links,
+            force_new_cluster=config.force_new_cluster,
         )
         self.store.attach(self._raft)
+        self._leadership = Leadership(
+            self.store, self._seed, self._loops, clock, on_fatal, lambda: self._leaders.changed()
+        )
+        self._leaders = RaftLeaders(self._raft, self._leadership, clock)
         self._server = ApiServer(
             credentials,
             clock,
             is_blacklisted=self._is_blacklisted,
+            is_manager=self._is_manager,
             advertise_address=config.advertise_remote,
+            leaders=self._leaders,
         )
         self._owner = TaskOwner("manager", on_failure=on_fatal)
         self._dispatcher = Dispatcher(
@@ -134,7 +155,6 @@ class Manager:
         # Raft asks in every cycle; stored objects never change, so the object itself tells what is news.
         self._policy_source: api.Cluster | None = None
         self._policy = SnapshotPolicy()
-        self._leadership = Leadership(self.store, self._seed, self._loops, clock, on_fatal)
         self._remote_health = HealthService([RAFT])
         self._local_health = HealthService([CONTROL_API])
 
@@ -143,11 +163,17 @@ class Manager:
         """Path of the control socket."""
         return self._config.control_socket
 
+    @property
+    def removed(self) -> bool:
+        """Whether the group has removed this manager."""
+        return self._raft.removed
+
     async def start(self) -> None:
-        """Open the ports, restore or found the group, and serve.
+        """Open the ports, restore, found or join the group, and serve.
 
         Raises:
             ListenError: the port or the socket cannot be had.
+            JoinError: the group has no place for this manager, or cannot be asked.
             StorageError: the log or a snapshot cannot be trusted, read or written.
         """
         self._register()
@@ -155,22 +181,28 @@ class Manager:
         gateway = await self._server.listen_remote(self._config.listen_remote)
         log.info("listening for nodes", addr=gateway.address)
         self._warn_about(gateway.address)
-        self._raft.subscribe(self._leadership.announce)
-        await self._raft.start()
-        if not self._config.advertise_remote:
-            self._raft.set_address(gateway.address)
+        own_address = self._config.advertise_remote or gateway.address
+        self._raft.set_address(own_address)
+        self._joining.own_address = own_address
+        # Before joining: the leader asks this manager whether it is there.
         self._remote_health.set_serving(RAFT, True)
+        self._raft.subscribe(self._leadership.announce)
+        self._raft.watch_standing(self._leaders.changed)
+        await self._raft.start()
+        self._links.attach(self._raft)
         self._owner.spawn(self._leadership.run(), "leadership")
-        await self._wait_to_lead()
+        self._owner.spawn(self._joining.keep_address(self._raft, self._leaders), "address")
+        await self._wait_for_leader()
         await self._server.listen_control(self._config.control_socket)
         self._local_health.set_serving(CONTROL_API, True)
         self.serving = True
         log.info("listening for control", socket=self._config.control_socket)
 
-    async def _wait_to_lead(self) -> None:
+    async def _wait_for_leader(self) -> None:
         try:
             async with asyncio.timeout(LEADERSHIP_WAIT):
-                await self._leadership.active.wait()
+                while not self._leaders.leading and self._leaders.leader is None:
+                    await self._leaders.wait_change()
         except TimeoutError:
             log.warning("the swarm has no leader yet")
 
@@ -183,15 +215,26 @@ class Manager:
                 addr=address,
             )
 
-    async def stop(self) -> None:
-        """End everything in order: no new calls, the leader's loops, the log."""
+    async def stop(self, erase: bool = False) -> None:
+        """End everything in order: no new calls, the leader's loops, the links, the log.
+
+        Args:
+            erase: delete the log, the snapshots and their keys: this node is no manager any more.
+
+        Raises:
+            StorageError, StateDirError: ``erase`` left something behind.
+        """
         self.serving = False
         self._remote_health.set_serving(RAFT, False)
         self._local_health.set_serving(CONTROL_API, False)
         # Ending the loops first ends the streams of the nodes, which would use up the server's grace.
         await self._owner.close()
         await self._server.stop()
-        await self._raft.stop()
+        await self._links.close()
+        await self._raft.stop(erase)
+        if erase:
+            await self._joining.forget()
+            await asyncio.to_thread(self._keys.drop_data_keys)
 
     def _register(self) -> None:
         add = self._server.add

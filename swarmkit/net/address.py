@@ -28,6 +28,14 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_wildcard(host: str) -> bool:
+    """Tell whether a host stands for every address of its machine: nobody else can dial it."""
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def plain_ip(host: str) -> str:
     """Return an IP as its owner would write it: no zone, and IPv4 as IPv4 even on a dual-stack socket.
 

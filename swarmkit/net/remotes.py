@@ -66,6 +66,10 @@ class Remotes:
         """All managers, sorted."""
         return tuple(sorted(self._weights))
 
+    def ranked(self) -> tuple[Remote, ...]:
+        """Return all managers, those with the best name first."""
+        return tuple(sorted(self._weights, key=lambda remote: (-self._weights[remote], remote)))
+
     @property
     def weights(self) -> Mapping[Remote, int]:
         """A copy of the weights."""

@@ -136,7 +136,7 @@ class AuthorityConnector:
         if local is not None and not how.remote_only:
             return GrpcCaClient(unix_channel(local), str(local))
         try:
-            remote = self._remotes.select()
+            remote = self._remotes.select(how.credentials.node_id if how.credentials is not None else "")
         except NoRemotesError as error:
             raise EnrollmentError("no manager of the swarm is known: give one with --join-addr") from error
         try:

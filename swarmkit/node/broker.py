@@ -3,7 +3,6 @@
 Source: contract/dispatcher-agent.md, 5.
 """
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.log import get_logger
-from swarmkit.net.address import AddressError, join_address, split_address
+from swarmkit.net.address import AddressError, is_wildcard, join_address, split_address
 from swarmkit.net.channels import secure_channel, unix_channel
 from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError
 
@@ -31,10 +30,8 @@ def dialable(listed: str, reached: str) -> str:
     """
     try:
         host, port = split_address(listed)
-        if not ipaddress.ip_address(host).is_unspecified:
-            return listed
-        return join_address(split_address(reached)[0], port)
-    except (AddressError, ValueError):
+        return join_address(split_address(reached)[0], port) if is_wildcard(host) else listed
+    except AddressError:
         return listed
 
 
@@ -112,25 +109,29 @@ class NodeBroker:
         """Return a new connection.
 
         Raises:
-            NoRemotesError: this node runs no manager and knows none.
+            NoRemotesError: this node runs no manager and knows no other.
         """
         local = self._local_socket()
         if local is not None:
             return LocalConnection(local)
-        remote = self._remotes.select()
+        remote = self._remotes.select(self._credentials.current.node_id)
         self._reached = remote.addr
         return RemoteConnection(remote, self._remotes, self._credentials)
 
     def managers(self, listed: Sequence[api.WeightedPeer]) -> None:
         """Know exactly the listed managers from now on."""
-        current = {
-            Remote(entry.peer.node_id, dialable(entry.peer.addr, self._reached)): entry.weight
-            for entry in listed
-        }
+        current = {Remote(entry.peer.node_id, self._address(entry.peer)): entry.weight for entry in listed}
         for remote, weight in current.items():
             self._remotes.observe(remote, weight)
         self._remotes.forget(*(remote for remote in self._remotes.known if remote not in current))
         self._owner.spawn(self._save(), "save")
+
+    def _address(self, peer: api.Peer) -> str:
+        """Return where to dial a listed manager: a wildcard host says less than how it was reached before."""
+        for remote in self._remotes.known:
+            if remote.node_id == peer.node_id:
+                return dialable(peer.addr, remote.addr)
+        return dialable(peer.addr, self._reached)
 
     async def _save(self) -> None:
         try:

@@ -13,6 +13,8 @@ DEFAULT_STATE_DIR = Path("/var/lib/swarmd")
 DEFAULT_CONTROL_SOCKET = Path("/var/run/swarmd.sock")
 DEFAULT_LISTEN_REMOTE = "0.0.0.0:4242"
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+DEFAULT_HEARTBEAT_SECONDS = 0.25
+DEFAULT_ELECTION_SECONDS = 1.0
 EXECUTORS = ("docker", "process", "simulated")
 _HOSTNAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
 
@@ -49,6 +51,10 @@ class NodeConfig:
         hostname: reported to the swarm; empty: the executor's.
         executor: one of ``EXECUTORS``.
         engine_addr: the Docker engine's address.
+        heartbeat_seconds: time between two messages of a leader to an idle manager; whether it fits the next
+            one is the replicated log's to judge (``raft.config.RaftConfig``).
+        election_seconds: shortest time without a leader before a manager campaigns; twice that the longest.
+        force_new_cluster: bring a swarm back from this manager's state alone.
     """
 
     state_dir: Path = DEFAULT_STATE_DIR
@@ -60,6 +66,9 @@ class NodeConfig:
     hostname: str = ""
     executor: str = "docker"
     engine_addr: str = DEFAULT_ENGINE
+    heartbeat_seconds: float = DEFAULT_HEARTBEAT_SECONDS
+    election_seconds: float = DEFAULT_ELECTION_SECONDS
+    force_new_cluster: bool = False
 
     def validate(self) -> None:
         """Check each setting by itself.
@@ -77,6 +86,11 @@ class NodeConfig:
             if not host or not port:
                 raise ConfigError("--join-addr must name a host and a port, as in 10.0.0.1:4242")
         self._validate_token()
+        if self.force_new_cluster and self.join_addr:
+            raise ConfigError(
+                "--force-new-cluster and --join-addr exclude each other: the one leaves the old managers"
+                " behind, the other joins them"
+            )
         if len(os.fsencode(self.control_socket)) > MAX_SOCKET_PATH:
             raise ConfigError(
                 f"--listen-control-api {str(self.control_socket)!r} is longer than the {MAX_SOCKET_PATH}"

@@ -5,6 +5,7 @@ Source: contract/security.md, 6.1.
 
 import asyncio
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,13 +64,18 @@ def _names(folder: Path) -> list[str]:
 
 
 async def obtain_identity(
-    config: NodeConfig, state: StateDir, enroller: Enroller, clock: Clock, logged: bool
+    config: NodeConfig,
+    state: StateDir,
+    enroller: Enroller,
+    clock: Clock,
+    logged: bool,
+    managers: Collection[str] = (),
 ) -> Identity:
     """Load, found or join.
 
     A founding that was interrupted before its first log entry left an identity that nobody knows: without a
-    log, a manager's identity is made anew. Where there is a log, nothing is made anew: its key lies with the
-    node's, and both would be lost.
+    log, and knowing no manager, a manager's identity is made anew. Where there is a log, nothing is made
+    anew: its key lies with the node's, and both would be lost.
 
     Args:
         config: settings of the node.
@@ -77,14 +83,24 @@ async def obtain_identity(
         enroller: gets certificates from managers.
         clock: time.
         logged: whether a replicated log is on disk.
+        managers: node ids of the managers that are known; empty for one of which only the address is.
 
     Raises:
         CaError: with a sentence.
-        IdentityError: a log is there and the identity that wrote it is not.
+        IdentityError: a log is there and the identity that wrote it is not, or the other way round.
     """
-    loaded = await asyncio.to_thread(state.load, clock.now())
-    if loaded is not None and (logged or loaded.role != MANAGER_ROLE or config.join_addr):
+    loaded = await asyncio.to_thread(state.load, clock.now(), allow_expired=config.force_new_cluster)
+    if loaded is not None and (logged or loaded.role != MANAGER_ROLE or set(managers) - {loaded.node_id}):
         return Identity(loaded)
+    if loaded is not None and managers:
+        raise IdentityError(
+            f"this node was the only manager of its swarm, and its raft log is gone from {state.path}:"
+            " restore it from a backup, or remove the state directory to begin a new swarm"
+        )
+    if config.force_new_cluster:
+        raise IdentityError(
+            f"--force-new-cluster brings a swarm back from a manager's state, and {state.path} holds none"
+        )
     if logged:
         raise IdentityError(
             f"{state.path} holds a manager's raft log, but certificate, key or root certificate are missing"

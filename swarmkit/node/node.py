@@ -25,6 +25,7 @@ from swarmkit.ca.statedir import StateDir
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.manager.manager import Manager, ManagerConfig
+from swarmkit.net.listen import ListenError
 from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError
 from swarmkit.node.authority import AuthorityConnector
 from swarmkit.node.broker import NodeBroker
@@ -33,15 +34,19 @@ from swarmkit.node.directory import check_directory
 from swarmkit.node.executors import make_executor
 from swarmkit.node.identity import has_log, obtain_identity
 from swarmkit.node.lock import DirectoryLock
-from swarmkit.raft.cipher import RecordCipher
+from swarmkit.node.supervisor import ManagerSupervisor, NotYetError, RunningManager
+from swarmkit.raft.config import RaftConfig
 from swarmkit.raft.errors import (
     ForeignStateError,
     LogDamagedError,
+    RaftError,
     SnapshotDamagedError,
     SnapshotGapError,
     StorageError,
     WrongKeyError,
 )
+from swarmkit.raft.files import OsFiles
+from swarmkit.raft.storage import erase_storage
 
 log = get_logger(__name__)
 
@@ -82,7 +87,9 @@ class Node:
         self._lock: DirectoryLock | None = None
         self._holder: CredentialsHolder | None = None
         self._renewer: Renewer | None = None
+        self._supervisor: ManagerSupervisor | None = None
         self._manager: Manager | None = None
+        self._root: Root | None = None
         self._broker: NodeBroker | None = None
         self._agent: Agent | None = None
 
@@ -101,23 +108,37 @@ class Node:
         self._lock = DirectoryLock(self._config.state_dir)
         damage = self._know_managers()
         logged = await asyncio.to_thread(has_log, self._config.state_dir)
-        identity = await obtain_identity(self._config, self._state, self._enroller, self._clock, logged)
+        managers = [remote.node_id for remote in self._remotes.known]
+        identity = await obtain_identity(
+            self._config, self._state, self._enroller, self._clock, logged, managers
+        )
         self._holder = CredentialsHolder(identity.credentials)
         self._holder.subscribe(self._credentials_changed)
+        self._root = identity.root
+        self._renewer = Renewer(self._holder, self._renew, self._clock, self._rng)
+        self._supervisor = supervisor = ManagerSupervisor(
+            self._holder, self._make_manager, self._start_manager, self._renewer.demand, self._clock
+        )
         if identity.credentials.role == MANAGER_ROLE:
-            if identity.root is None and not logged:
-                raise NodeError(
-                    "this node was admitted as a manager, and this version runs one manager to a swarm:"
-                    " empty its state directory and join with the worker token"
-                )
             if damage is not None:
                 log.warning("the list of managers is not needed here and is written anew", error=str(damage))
-            await self._start_manager(self._holder, identity.root)
-        elif damage is not None:
-            raise damage
-        elif not self._remotes.known:
-            raise NodeError("no manager of the swarm is known: start this node with --join-addr")
-        self._start_agent(self._holder)
+            await self._start_first(supervisor)
+        else:
+            if damage is not None:
+                raise damage
+            if not self._remotes.known:
+                raise NodeError("no manager of the swarm is known: start this node with --join-addr")
+            if logged:
+                await self._forget_log()
+        self._root = None
+        self._start_agent(self._holder, self._renewer)
+        self._owner.spawn(self._supervise(supervisor), "supervisor")
+
+    async def _forget_log(self) -> None:
+        """Erase what a manager left here that was demoted while it was going down."""
+        log.info("erasing the replicated log: this node is a worker by its certificate")
+        await asyncio.to_thread(erase_storage, OsFiles(), self._config.state_dir)
+        await asyncio.to_thread(self._state.key_file.drop_data_keys)
 
     def _know_managers(self) -> RemotesFileError | None:
         """Fill the list of managers; returns what is wrong with its file: only a worker depends on it."""
@@ -139,24 +160,55 @@ class Node:
             command=f"swarmctl node accept {node_id}",
         )
 
-    async def _start_manager(self, holder: CredentialsHolder, root: Root | None) -> None:
-        data_key = await asyncio.to_thread(self._state.key_file.data_key)
+    async def _make_manager(self, changed: Callable[[], None]) -> Manager:
+        assert self._holder is not None
         config = ManagerConfig(
             self._config.state_dir,
             self._config.control_socket,
             self._config.listen_remote,
             self._config.advertise_remote,
+            RaftConfig.from_ticks(self._config.heartbeat_seconds, self._config.election_seconds),
         )
-        manager = Manager(
-            config, holder, RecordCipher(data_key), root, self._clock, self._rng, self._on_fatal
+        self._manager = Manager(
+            config,
+            self._holder,
+            self._state.key_file,
+            self._root,
+            self._clock,
+            self._rng,
+            self._on_fatal,
+            self._contacts,
+            changed,
         )
-        self._manager = manager
+        return self._manager
+
+    def _contacts(self) -> list[Remote]:
+        """Return the other managers that are known, best first."""
+        own = self._holder.current.node_id if self._holder is not None else ""
+        return [remote for remote in self._remotes.ranked() if remote.node_id != own]
+
+    async def _start_manager(self, manager: RunningManager) -> None:
         try:
-            await (manager.start() if root is None else _found(manager))
+            await manager.start()
         except StorageError as error:
             raise NodeError(f"{error}{_advice(error)}") from error
+        except (ListenError, JoinError) as error:
+            raise NotYetError(str(error)) from error
 
-    def _start_agent(self, holder: CredentialsHolder) -> None:
+    async def _start_first(self, supervisor: ManagerSupervisor) -> None:
+        try:
+            await (supervisor.start() if self._root is None else _found(supervisor))
+        except NotYetError as error:
+            raise NodeError(str(error)) from error
+
+    async def _supervise(self, supervisor: ManagerSupervisor) -> None:
+        """Follow the node's role; what an operator can mend ends the node without a traceback."""
+        try:
+            await supervisor.run()
+        except (NodeError, RaftError, OSError) as error:
+            self._on_fatal(error)
+
+    def _start_agent(self, holder: CredentialsHolder, renewer: Renewer) -> None:
         broker = NodeBroker(self._remotes, self._remotes_file, holder, self._local_socket)
         agent = Agent(
             AgentConfig(
@@ -172,9 +224,8 @@ class Node:
             self._rng,
         )
         self._broker, self._agent = broker, agent
-        self._renewer = Renewer(holder, self._renew, self._clock, self._rng)
         self._owner.spawn(self._run_agent(agent), "agent")
-        self._owner.spawn(self._renewer.run(), "renewer")
+        self._owner.spawn(renewer.run(), "renewer")
         self._owner.spawn(self._say_ready(agent), "ready")
 
     async def _run_agent(self, agent: Agent) -> None:
@@ -207,8 +258,8 @@ class Node:
         await self._owner.close()
         if self._broker is not None:
             await self._broker.close()
-        if self._manager is not None:
-            await self._manager.stop()
+        if self._supervisor is not None:
+            await self._supervisor.stop()
         if self._lock is not None:
             self._lock.release()
 
@@ -251,12 +302,12 @@ class Node:
         self._holder.replace(adopted)
 
 
-async def _found(manager: Manager) -> None:
+async def _found(supervisor: ManagerSupervisor) -> None:
     """Start the manager of a new swarm, to the end even if cancelled: half a founding cannot be resumed.
 
     The root's key lives in memory alone until it is in the log.
     """
-    starting = asyncio.create_task(manager.start(), name="founding")
+    starting = asyncio.create_task(supervisor.start(), name="founding")
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:

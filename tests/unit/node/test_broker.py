@@ -82,3 +82,17 @@ async def test_exactly_the_listed_managers_are_known_and_remembered(tmp_path: Pa
             break
     await setting.broker.close()
     assert RemotesFile(tmp_path / "state.json").load() == expected
+
+
+async def test_a_wildcard_address_says_less_than_how_the_manager_was_reached_before(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, Remote("m-0.0.0.0:7", "10.0.0.1:4242"))
+    setting.broker.managers(listed("0.0.0.0:7", "10.0.0.2:4242"))
+    assert {remote.addr for remote in setting.remotes.known} == {"10.0.0.1:7", "10.0.0.2:4242"}
+    await setting.broker.close()
+
+
+async def test_a_node_without_its_manager_does_not_dial_itself(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, Remote("n1", "127.0.0.1:1"))
+    with pytest.raises(NoRemotesError):
+        await setting.broker.select()
+    await setting.broker.close()

@@ -1,6 +1,7 @@
 """How a node comes by its identity, and what it refuses to overwrite (contract/security.md, 6.1)."""
 
 import random
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from swarmkit.api import messages as api
 from swarmkit.ca.certificates import WORKER_ROLE, Subject, new_request
 from swarmkit.ca.credentials import Credentials
 from swarmkit.ca.enrollment import CaClient, Connect, Enroller
-from swarmkit.ca.errors import CallRefusedError, CallUnavailableError, NoSuchNodeError
+from swarmkit.ca.errors import CallRefusedError, CallUnavailableError, NoSuchNodeError, StateDirError
 from swarmkit.ca.root import NODE_VALIDITY, Root, Signer, make_root
 from swarmkit.ca.statedir import StateDir
 from swarmkit.ca.tokens import new_join_token
@@ -63,10 +64,14 @@ class Setting:
         self.ca = FakeCa(make_root(clock.now()))
         self.root_file = self.state.path / "certificates" / "swarm-root-ca.crt"
 
-    async def obtain(self, token: str = "", join_addr: str = "") -> Identity:
-        config = NodeConfig(self.state.path, join_addr=join_addr, join_token=token)
+    async def obtain(
+        self, token: str = "", join_addr: str = "", managers: Collection[str] = (), force: bool = False
+    ) -> Identity:
+        config = NodeConfig(self.state.path, join_addr=join_addr, join_token=token, force_new_cluster=force)
         enroller = Enroller(self.ca, self.clock, random.Random(1))
-        return await obtain_identity(config, self.state, enroller, self.clock, has_log(self.state.path))
+        known = [*managers, *([""] if join_addr else [])]
+        logged = has_log(self.state.path)
+        return await obtain_identity(config, self.state, enroller, self.clock, logged, known)
 
     async def join(self, token: str = "") -> Identity:
         return await self.obtain(token, "m:4242")
@@ -94,6 +99,37 @@ async def test_a_founding_that_left_no_log_is_begun_anew(setting: Setting) -> No
     second = await setting.obtain()
     assert second.root is not None
     assert second.credentials.organization != first.credentials.organization
+
+
+async def test_a_manager_without_a_log_that_knows_others_has_yet_to_join_them(setting: Setting) -> None:
+    first = await setting.obtain()
+    second = await setting.obtain(managers=["another"])
+    assert second == Identity(first.credentials)
+
+
+async def test_an_only_manager_whose_log_is_gone_is_refused(setting: Setting) -> None:
+    first = await setting.obtain()
+    with pytest.raises(IdentityError, match=r"its raft log is gone.*remove the state directory"):
+        await setting.obtain(managers=[first.credentials.node_id])
+
+
+@pytest.mark.parametrize("founded", [False, True])
+async def test_a_swarm_is_brought_back_from_a_manager_s_state_only(setting: Setting, founded: bool) -> None:
+    if founded:
+        await setting.obtain()
+    with pytest.raises(IdentityError, match=r"--force-new-cluster brings .* holds none$"):
+        await setting.obtain(force=True)
+
+
+async def test_an_expired_certificate_is_accepted_to_bring_a_swarm_back(
+    setting: Setting, clock: VirtualClock
+) -> None:
+    founded = await setting.obtain()
+    setting.write_log()
+    await clock.sleep(91 * 86_400)
+    with pytest.raises(StateDirError, match="expired"):
+        await setting.obtain()
+    assert await setting.obtain(force=True) == Identity(founded.credentials)
 
 
 @pytest.mark.parametrize("missing", ["swarm-node.key", "swarm-node.crt", "swarm-root-ca.crt"])
