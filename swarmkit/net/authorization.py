@@ -1,4 +1,4 @@
-"""Who may call what: one table over every RPC of the wire contract, and the rule that reads it.
+"""Who may call what: one table over every RPC, those of the wire contract and our own, and the rule for it.
 
 Source: contract/security.md, 15; contract/dispatcher-agent.md, 2. Pure: a peer, the call's metadata and the
 state of the swarm go in, a ``Caller`` or a refusal comes out.
@@ -11,6 +11,8 @@ from swarmkit.net.caller import MANAGER_ROLE, WORKER_ROLE, Caller
 from swarmkit.net.errors import RpcError, permission_denied
 
 PACKAGE = "docker.swarmkit.v1"
+#: What only managers of this project say to each other (protos/swarmkit/raft/service.proto).
+OWN_PACKAGE = "swarmkit.raft.v1"
 _PREFIX = "Permission denied: "
 
 #: Roles of an RPC that needs no certificate at all.
@@ -44,12 +46,14 @@ _GRANTS: tuple[tuple[str, frozenset[str], str], ...] = (
     ("ResourceAllocator", _NODES, "AttachNetwork DetachNetwork"),
     ("Watch", _MANAGERS, "Watch"),
 )
+_OWN_GRANTS: tuple[tuple[str, frozenset[str], str], ...] = (("Raft", _MANAGERS, "Exchange Join Leave"),)
 
 #: Full method name, as in ``/docker.swarmkit.v1.Health/Check``, to the roles (certificate OUs) that may call
 #: it, ``ANYONE`` for the open ones. What is not here cannot be served.
 TABLE: Mapping[str, frozenset[str]] = {
-    f"/{PACKAGE}.{service}/{method}": roles
-    for service, roles, methods in _GRANTS
+    f"/{package}.{service}/{method}": roles
+    for package, grants in ((PACKAGE, _GRANTS), (OWN_PACKAGE, _OWN_GRANTS))
+    for service, roles, methods in grants
     for method in methods.split()
 }
 

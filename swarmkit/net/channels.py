@@ -38,6 +38,15 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 8000),
 )
+_MEMBER_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.max_receive_message_length", 4 * 2**20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    # By default channels to one address share a connection; each of these must live and die by itself.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A call that fails is the caller's business, who dials again when it likes.
+    ("grpc.enable_retries", 0),
+)
 _REMOTE_OPTIONS = (
     *_OPTIONS,
     # A manager that vanished without a word is noticed within 40 s even if nobody sends anything. Not more
@@ -67,6 +76,19 @@ def secure_channel(
     """
     tls = grpc.ssl_channel_credentials(credentials.root_pem, credentials.key_pem, credentials.cert_pem)
     return _tls_channel(address, tls, server_name)
+
+
+def member_channel(address: str, credentials: "Credentials", node_id: str) -> grpc.aio.Channel:
+    """Return a channel to one certain node: its certificate must carry ``node_id``.
+
+    A connection of its own, without gRPC's keepalive: for a stream whose ends watch each other, or one call.
+    Which role the node has is not proven, only who it is.
+
+    Raises:
+        AddressError: ``address`` is malformed.
+    """
+    tls = grpc.ssl_channel_credentials(credentials.root_pem, credentials.key_pem, credentials.cert_pem)
+    return _tls_channel(address, tls, node_id, _MEMBER_OPTIONS)
 
 
 def anonymous_channel(address: str, trust_pem: bytes, server_name: str = CA_NAME) -> grpc.aio.Channel:
@@ -152,9 +174,14 @@ def _dialable(address: str) -> tuple[str, int]:
     return host, port
 
 
-def _tls_channel(address: str, tls: grpc.ChannelCredentials, server_name: str) -> grpc.aio.Channel:
+def _tls_channel(
+    address: str,
+    tls: grpc.ChannelCredentials,
+    server_name: str,
+    options: tuple[tuple[str, str | int], ...] = _REMOTE_OPTIONS,
+) -> grpc.aio.Channel:
     _dialable(address)
-    options = (*_REMOTE_OPTIONS, ("grpc.ssl_target_name_override", server_name))
+    options = (*options, ("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(f"dns:///{address}", tls, options=options)
 
 
@@ -254,6 +281,7 @@ __all__ = [
     "describe_rpc_error",
     "fetch_leaf",
     "leaf_channel",
+    "member_channel",
     "secure_channel",
     "unix_channel",
 ]
