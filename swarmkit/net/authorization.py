@@ -96,12 +96,33 @@ class _Forwarded:
         return bool(self.node_id and self.organization and self.roles)
 
 
+@dataclass(frozen=True, slots=True)
+class _Swarm:
+    """What a certificate does not tell of a node: whose it must be, and what became of the node."""
+
+    cluster_id: str
+    is_blacklisted: Callable[[str], bool]
+    is_manager: Callable[[str], bool]
+
+    def reproach(self, node_id: str, organization: str, expected: frozenset[str]) -> str:
+        """Say why a node with one of the ``expected`` roles must not act all the same; empty if it may."""
+        if self.is_blacklisted(node_id):
+            return f"node {node_id} was removed from swarm"
+        if organization != self.cluster_id:
+            return f"organization mismatch, expecting: {self.cluster_id}"
+        # Where workers may call too, an old manager's certificate still is that of a node.
+        if WORKER_ROLE not in expected and not self.is_manager(node_id):
+            return f"node {node_id} is no longer a manager"
+        return ""
+
+
 def authorize(
     method: str,
     peer: Peer,
     metadata: Iterable[tuple[str, str | bytes]],
     cluster_id: str,
     is_blacklisted: Callable[[str], bool],
+    is_manager: Callable[[str], bool] = lambda _: True,
 ) -> Caller:
     """Return who acts in this call, or refuse it.
 
@@ -114,6 +135,9 @@ def authorize(
         metadata: the call's metadata, keys in lower case.
         cluster_id: O of this manager's own certificate.
         is_blacklisted: tells whether a node id was removed from the swarm.
+        is_manager: tells whether a node id is a manager of the swarm now: one that was demoted keeps its
+            certificate for a while. Asked about whoever needs that role: direct callers of manager-only RPCs,
+            forwarded ones, and those who forward.
 
     Raises:
         RpcError: PERMISSION_DENIED with the contract's text.
@@ -123,21 +147,20 @@ def authorize(
         raise permission_denied(f"{_PREFIX}{method} is not in the authorisation table")
     if peer.local:
         return Caller(peer.node_id, peer.roles, peer.organization, peer.remote_addr, local=True)
+    swarm = _Swarm(cluster_id, is_blacklisted, is_manager)
     forwarded = _forwarded(metadata)
     if forwarded is None:
-        return _direct(peer, allowed, cluster_id, is_blacklisted)
-    refusal = _refusal(peer, _MANAGERS, cluster_id, is_blacklisted)
+        return _direct(peer, allowed, swarm)
+    refusal = _refusal(peer, _MANAGERS, swarm)
     if refusal:
         # PARITY: on open RPCs too, where the original would take such a caller for an anonymous one.
         raise _denied("unauthorized forwarder role", refusal)
-    return _passed_on(peer, forwarded, allowed, cluster_id, is_blacklisted)
+    return _passed_on(peer, forwarded, allowed, swarm)
 
 
-def _direct(
-    peer: Peer, allowed: frozenset[str], cluster_id: str, is_blacklisted: Callable[[str], bool]
-) -> Caller:
+def _direct(peer: Peer, allowed: frozenset[str], swarm: _Swarm) -> Caller:
     """Rule 2: the peer acts for itself."""
-    refusal = _refusal(peer, allowed or _NODES, cluster_id, is_blacklisted)
+    refusal = _refusal(peer, allowed or _NODES, swarm)
     if not refusal:
         return Caller(peer.node_id, peer.roles, peer.organization, peer.remote_addr)
     if allowed is ANYONE:
@@ -145,24 +168,15 @@ def _direct(
     raise _denied("unauthorized peer role", refusal)
 
 
-def _passed_on(
-    peer: Peer,
-    who: _Forwarded,
-    allowed: frozenset[str],
-    cluster_id: str,
-    is_blacklisted: Callable[[str], bool],
-) -> Caller:
+def _passed_on(peer: Peer, who: _Forwarded, allowed: frozenset[str], swarm: _Swarm) -> Caller:
     """Rule 1: ``peer``, a manager of this swarm, passes on a call of ``who``."""
-    refusal = ""
     expected = allowed or _NODES
     if not who.complete:
         refusal = "missing information in forwarded request"
     elif not who.roles & expected:
         refusal = f"unauthorized forwarded role, expecting: {_names(expected)}"
-    elif is_blacklisted(who.node_id):
-        refusal = f"node {who.node_id} was removed from swarm"
-    elif who.organization != cluster_id:
-        refusal = f"organization mismatch, expecting: {cluster_id}"
+    else:
+        refusal = swarm.reproach(who.node_id, who.organization, expected)
     if not refusal:
         return Caller(who.node_id, who.roles, who.organization, who.remote_addr, forwarded_by=peer.node_id)
     if allowed is ANYONE:
@@ -170,19 +184,14 @@ def _passed_on(
     raise permission_denied(_PREFIX + refusal)
 
 
-def _refusal(
-    peer: Peer, expected: frozenset[str], cluster_id: str, is_blacklisted: Callable[[str], bool]
-) -> str:
+def _refusal(peer: Peer, expected: frozenset[str], swarm: _Swarm) -> str:
     """Say why ``peer`` is not a node of this swarm with one of the ``expected`` roles; empty if it is."""
     if peer.anonymous:
         return "no client certificates in request"
     if not peer.roles & expected:
         return f"{_PREFIX}unauthorized role, expecting: {_names(expected)}"
-    if is_blacklisted(peer.node_id):
-        return f"{_PREFIX}node {peer.node_id} was removed from swarm"
-    if peer.organization != cluster_id:
-        return f"{_PREFIX}organization mismatch, expecting: {cluster_id}"
-    return ""
+    reproach = swarm.reproach(peer.node_id, peer.organization, expected)
+    return _PREFIX + reproach if reproach else ""
 
 
 def _forwarded(metadata: Iterable[tuple[str, str | bytes]]) -> _Forwarded | None:

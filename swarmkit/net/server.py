@@ -1,14 +1,16 @@
 """The manager's API: two inner gRPC servers, who may call them, and the gateways in front.
 
 Every handler is wrapped once: the wrapper finds the peer of the connection, authorises the call by the
-table, binds ``current_caller()``, maps errors to statuses, and counts.
+table, passes it to the leader or binds ``current_caller()`` and runs it here, maps errors to statuses, and
+counts.
 """
 
 import asyncio
 import enum
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,12 +19,16 @@ import grpc
 from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.net.authorization import TABLE, authorize
+from swarmkit.net.authorization import PACKAGE, TABLE, authorize
 from swarmkit.net.caller import Caller, as_caller
 from swarmkit.net.door import Connection, Door, private_directory
 from swarmkit.net.errors import RpcError, permission_denied
+from swarmkit.net.forward import Forwarder, Incoming
 from swarmkit.net.gateway import ControlGateway, RemoteGateway
+from swarmkit.net.handlers import Call, Collector, Methods, behaviour, message_call, raw_call, wrapped
+from swarmkit.net.leaders import AlwaysLeading, Leaders
 from swarmkit.net.limits import Limits
+from swarmkit.net.upstream import PassedCall
 
 log = get_logger(__name__)
 
@@ -47,6 +53,8 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
+#: Its calls show the swarm's state to users, so a leader that was deposed unknowingly must not answer them.
+_CONFIRMED_SERVICE = f"/{PACKAGE}.Control/"
 _UNSERVED_TEXTS = {
     "/docker.swarmkit.v1.RaftMembership/Join": (
         "this manager does not speak the raft protocol of the original SwarmKit:"
@@ -54,10 +62,8 @@ _UNSERVED_TEXTS = {
     ),
 }
 
-if TYPE_CHECKING:  # the stubs make these generic, the classes are not
-    _Handler = grpc.RpcMethodHandler[Any, Any]
-    _Context = grpc.aio.ServicerContext[Any, Any]
-_Call = Callable[[Any, Any], Awaitable[Any]]
+if TYPE_CHECKING:
+    from swarmkit.net.handlers import Context, Handler
 
 
 class _Side(enum.Enum):
@@ -67,29 +73,25 @@ class _Side(enum.Enum):
     LOCAL = "local"
 
 
-class _Collector:
-    """Stands in for a server where a generated function registers a servicer."""
+@dataclass(frozen=True)
+class _Served:
+    """How one RPC is served on one side.
 
-    def __init__(self) -> None:
-        self.handlers: dict[str, _Handler] = {}
+    Attributes:
+        call: runs it here; on bytes if ``forward``, for what is passed on is never parsed.
+        streams: whether the requests, and whether the answers, are a stream.
+        forward: it runs where the leader is.
+        confirm: it runs here only if it is certain that this manager leads.
+        roles_by_store: whoever needs a manager's certificate must be a manager of the swarm as well.
+    """
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Ignore them: the same handlers come by name."""
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """Take the handlers of one service."""
-        self.handlers |= {f"/{service_name}/{method}": handler for method, handler in method_handlers.items()}
-
-
-class _Methods(grpc.GenericRpcHandler):
-    """Full method names to wrapped handlers; a name that is not here is answered UNIMPLEMENTED by gRPC."""
-
-    def __init__(self) -> None:
-        self.handlers: dict[str, _Handler] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "_Handler | None":
-        """Return the handler of one call."""
-        return self.handlers.get(handler_call_details.method)
+    method: str
+    side: _Side
+    call: Call
+    streams: tuple[bool, bool]
+    forward: bool
+    confirm: bool
+    roles_by_store: bool
 
 
 class ApiServer:
@@ -105,6 +107,8 @@ class ApiServer:
         clock: Clock,
         *,
         is_blacklisted: Callable[[str], bool] = lambda _: False,
+        is_manager: Callable[[str], bool] = lambda _: True,
+        leaders: Leaders | None = None,
         advertise_address: str = "",
         limits: Limits | None = None,
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
@@ -116,6 +120,9 @@ class ApiServer:
                 the control socket.
             clock: time of the gateways.
             is_blacklisted: tells whether a node id was removed from the swarm; by default none was.
+            is_manager: tells whether a node id is a manager of the swarm now, whatever its certificate says;
+                by default each is. Asked for calls that only managers may make.
+            leaders: tells who leads; by default this manager always does.
             advertise_address: ``host:port`` that callers on the control socket appear to come from; by
                 default the remote port's address.
             limits: bounds of the gateways.
@@ -124,12 +131,15 @@ class ApiServer:
         self._credentials = credentials
         self._clock = clock
         self._is_blacklisted = is_blacklisted
+        self._is_manager = is_manager
+        self._leaders = leaders or AlwaysLeading()
+        self._forwarder = Forwarder(self._leaders, credentials, clock)
         self._advertise_address = advertise_address
         self._limits = limits
         self._grace = stop_grace_seconds
         self._directory: Path | None = None
         self._doors: dict[_Side, Door] = {}
-        self._methods = {side: _Methods() for side in _Side}
+        self._methods = {side: Methods() for side in _Side}
         self._servers: list[grpc.aio.Server] = []
         self._remote: RemoteGateway | None = None
         self._control: ControlGateway | None = None
@@ -148,6 +158,8 @@ class ApiServer:
         *,
         remote: bool = True,
         local: bool = True,
+        forward: bool | Collection[str] = False,
+        roles_by_store: bool = True,
     ) -> None:
         """Serve ``servicer``. Call before ``start``; a later servicer replaces the methods of an earlier one.
 
@@ -156,20 +168,35 @@ class ApiServer:
             servicer: the object with the handlers; what it does not override is answered UNIMPLEMENTED.
             remote: serve it on the remote port.
             local: serve it on the control socket.
+            forward: its calls run on the leader only, and a manager that does not lead passes them on; a
+                collection of method names, as ``{"Join", "Leave"}``, if that holds for some of them. Streamed
+                answers of such a call must be yielded, not written to the context.
+            roles_by_store: ask ``is_manager`` about callers of its manager-only calls. Not for what a manager
+                must hear from others to learn who is one: a follower that lags would lock out its leader.
 
         Raises:
             ValueError: a method has no entry in the authorisation table.
         """
-        collector = _Collector()
+        collector = Collector()
         register(servicer, collector)
         for method, handler in collector.handlers.items():
             if method not in TABLE:
                 raise ValueError(f"{method} has no entry in the authorisation table: it cannot be served")
-            if getattr(_behaviour(handler), "__module__", "").endswith("_pb2_grpc"):
+            if getattr(behaviour(handler), "__module__", "").endswith("_pb2_grpc"):
                 continue  # not overridden: the generated base class would raise NotImplementedError
+            passed_on = forward if isinstance(forward, bool) else method.rpartition("/")[2] in forward
             for side, wanted in ((_Side.REMOTE, remote), (_Side.LOCAL, local)):
                 if wanted:
-                    self._methods[side].handlers[method] = self._wrap(method, side, handler)
+                    served = _Served(
+                        method,
+                        side,
+                        raw_call(handler) if passed_on else message_call(handler),
+                        (bool(handler.request_streaming), bool(handler.response_streaming)),
+                        forward=passed_on,
+                        confirm=passed_on and method.startswith(_CONFIRMED_SERVICE),
+                        roles_by_store=roles_by_store,
+                    )
+                    self._methods[side].handlers[method] = self._wrap(served, handler)
 
     async def start(self) -> None:
         """Start the inner servers. Nobody reaches them before a gateway listens.
@@ -177,6 +204,7 @@ class ApiServer:
         Call ``stop`` even if this fails.
         """
         self._directory = private_directory()
+        self._forwarder.start()
         for side in _Side:
             methods = self._methods[side]
             for method in TABLE.keys() - methods.handlers.keys():
@@ -225,6 +253,7 @@ class ApiServer:
 
         May be called twice.
         """
+        self._forwarder.stop()
         gateways = [gateway for gateway in (self._remote, self._control) if gateway is not None]
         for gateway in gateways:
             await gateway.stop_accepting()
@@ -236,53 +265,45 @@ class ApiServer:
             log.warning("calls in flight did not end when they were cancelled; their connections are cut")
             for task in await _wait(late, _CANCEL_SECONDS):
                 task.cancel()
+        await self._forwarder.close()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _wrap(self, method: str, side: _Side, handler: "_Handler") -> "_Handler":
+    def _wrap(self, served: _Served, handler: "Handler") -> "Handler":
         """Return ``handler`` with the wrapper around its behaviour, of the same kind."""
-        call = _streamed(_behaviour(handler)) if handler.response_streaming else _behaviour(handler)
 
-        async def serve(request: Any, context: "_Context") -> Any:
-            return await self._serve(method, side, call, request, context)
+        async def serve(request: Any, context: "Context") -> Any:
+            return await self._serve(served, request, context)
 
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        return make(serve, handler.request_deserializer, handler.response_serializer)
+        return wrapped(handler, serve, raw=served.forward)
 
-    def _unserved(self, method: str, side: _Side) -> "_Handler":
+    def _unserved(self, method: str, side: _Side) -> "Handler":
         """Refuse a call of the contract that is not served here, to those who may call it."""
         text = _UNSERVED_TEXTS.get(method, f"this manager does not serve {method.rpartition('.')[2]}")
 
-        async def refuse(_request: Any, _context: "_Context") -> None:
+        async def refuse(_request: Any, _context: "Context") -> None:
             raise RpcError(grpc.StatusCode.UNIMPLEMENTED, text)
 
         # Any kind of client reads the status of a call that ends at once, so one kind of handler serves all.
-        return self._wrap(method, side, grpc.stream_unary_rpc_method_handler(refuse))
+        kind = (True, False)
+        served = _Served(method, side, refuse, kind, forward=False, confirm=False, roles_by_store=True)
+        return self._wrap(served, grpc.stream_unary_rpc_method_handler(refuse))
 
-    async def _serve(
-        self,
-        method: str,
-        side: _Side,
-        call: _Call,
-        request: Any,
-        context: "_Context",
-    ) -> Any:
-        """Run one call: authorise, bind the caller, map what it raises, count it."""
+    async def _serve(self, served: _Served, request: Any, context: "Context") -> Any:
+        """Serve one call: authorise, run it here or at the leader, map what it raises, count it."""
         status = grpc.StatusCode.UNKNOWN
-        connection = self._doors[side].find(context.peer())
+        connection = self._doors[served.side].find(context.peer())
         caller = Caller()
         try:
             if connection is None:
                 raise permission_denied("Permission denied: this server is reached through its gateway only")
             connection.calls += 1
-            caller = self._caller(method, connection, context)
-            with as_caller(caller):
-                answer = await call(request, context)
+            caller = self._caller(served, connection, context)
+            if not served.forward or await self._forwarder.runs_here(served.confirm):
+                with as_caller(caller):
+                    answer = await served.call(request, context)
+            else:
+                answer = await self._place(served, connection, request, context)
             status = grpc.StatusCode.OK
             return answer
         except RpcError as error:
@@ -302,14 +323,26 @@ class ApiServer:
                 raise asyncio.CancelledError from error
             # PARITY: the original answers UNKNOWN with the bare text of the error, whatever it shows.
             status = grpc.StatusCode.INTERNAL
-            log.exception("call failed", method=method, caller=caller.node_id, error=str(error))
+            log.exception("call failed", method=served.method, caller=caller.node_id, error=str(error))
             await _abort(context, status, "internal error: the manager's log has the details")
         finally:
             if connection is not None:
                 connection.calls -= 1
-            self._counts[method, status.name] += 1
+            self._counts[served.method, status.name] += 1
 
-    def _caller(self, method: str, connection: Connection, context: "_Context") -> Caller:
+    async def _place(self, served: _Served, connection: Connection, request: Any, context: "Context") -> Any:
+        """Run a call where the leader is; here, if this manager becomes it meanwhile."""
+
+        async def run_here() -> Any:
+            with as_caller(self._caller(served, connection, context)):
+                return await served.call(request, context)
+
+        metadata = tuple(context.invocation_metadata() or ())
+        call = PassedCall(served.method, served.streams, request, context, metadata)
+        incoming = Incoming(call, connection.peer, self._own_address(), served.confirm, run_here)
+        return await self._forwarder.place(incoming)
+
+    def _caller(self, served: _Served, connection: Connection, context: "Context") -> Caller:
         """Find out who calls, and whether it may.
 
         Raises:
@@ -324,8 +357,16 @@ class ApiServer:
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "too many calls at once on a connection without a certificate",
             )
-        metadata = context.invocation_metadata() or ()
-        return authorize(method, peer, metadata, own.organization, self._is_blacklisted)
+        # The leader's store decides who is a manager: a follower's may not know the newest one yet.
+        authoritative = served.roles_by_store and (self._leaders.leading or not served.forward)
+        return authorize(
+            served.method,
+            peer,
+            context.invocation_metadata() or (),
+            own.organization,
+            self._is_blacklisted,
+            self._is_manager if authoritative else lambda _: True,
+        )
 
     def _local_caller(self, own: Credentials) -> Caller:
         """Who calls over the control socket: this node, the same until it has other credentials.
@@ -351,37 +392,12 @@ async def _wait(tasks: "Iterable[asyncio.Future[None]]", seconds: float) -> "set
     return (await asyncio.wait(waiting, timeout=seconds))[1] if waiting else waiting
 
 
-async def _abort(context: "_Context", code: grpc.StatusCode, text: str) -> NoReturn:
+async def _abort(context: "Context", code: grpc.StatusCode, text: str) -> NoReturn:
     """End the call with a status; a call whose client is gone just ends."""
     if context.cancelled():
         raise asyncio.CancelledError
     await context.abort(code, _shortened(text))
     raise AssertionError("abort returns never")
-
-
-def _behaviour(handler: "_Handler") -> Callable[[Any, Any], Any]:
-    """Return the one function that a handler holds, whatever its kind."""
-    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-    return next(kind for kind in kinds if kind is not None)
-
-
-def _streamed(behaviour: Callable[[Any, Any], Any]) -> _Call:
-    """Turn a handler that yields messages into one that writes them, so that its end is under our control."""
-
-    async def call(request: Any, context: "_Context") -> None:
-        messages = behaviour(request, context)
-        if not isinstance(messages, AsyncIterator):
-            await messages  # a handler that writes to the context itself
-            return
-        try:
-            async for message in messages:
-                await context.write(message)
-        finally:
-            close = getattr(messages, "aclose", None)
-            if close is not None:
-                await close()
-
-    return call
 
 
 def _shortened(text: str) -> str:
