@@ -50,6 +50,7 @@ class Candidacy:
         self._post = post
         self._looked_at = now()
         self._excused_at = -math.inf
+        self._led_term = 0
 
     @property
     def due(self) -> float | None:
@@ -88,7 +89,32 @@ class Candidacy:
         elif step is Step.CAMPAIGN:
             if self._elections.base_term > library.term:
                 library.adopt_term(self._state.raft_id, self._elections.base_term)
+            log.warning(
+                "campaigning for the leadership of the raft group",
+                raft_id=f"{self._state.raft_id:x}",
+                term=library.term + 1,
+                reason=self._reason(now),
+            )
             library.campaign_now()
+
+    def _reason(self, now: float) -> str:
+        if self._elections.transferring:
+            return "the leader asked for it"
+        return f"no leader was heard for {self._elections.silence(now):.3f} s"
+
+    def leading_changed(self, leading: bool) -> None:
+        """Note that this node leads or ceased to lead, and say why it did."""
+        library = self._library
+        if leading:
+            self._led_term = library.term
+            return
+        newer = library.term > self._led_term
+        log.warning(
+            "no longer leading the raft group",
+            raft_id=f"{self._state.raft_id:x}",
+            term=self._led_term,
+            reason=f"term {library.term} has begun" if newer else "no majority answered for a time-out",
+        )
 
     def stamp(self, message: Message) -> Message:
         """Mark the vote requests of a campaign that the leader asked for."""

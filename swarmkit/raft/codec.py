@@ -25,7 +25,13 @@ from swarmkit.raft.transfer import Piece
 
 def encode(envelope: Envelope) -> bytes:
     """Return the bytes of an envelope."""
-    result = wire.RaftEnvelope(source=envelope.source, target=envelope.target, term=envelope.term)
+    result = wire.RaftEnvelope(
+        source=envelope.source,
+        target=envelope.target,
+        term=envelope.term,
+        round=envelope.round,
+        promise_ms=envelope.promise_ms,
+    )
     _ENCODERS[type(envelope.message)](result, envelope.message)
     return result.SerializeToString()
 
@@ -43,7 +49,8 @@ def decode(data: bytes) -> Envelope:
     kind = parsed.WhichOneof("content")
     if kind is None:
         raise ValueError("raft message of an unknown kind")
-    return Envelope(parsed.source, parsed.target, parsed.term, _DECODERS[kind](parsed))
+    message = _DECODERS[kind](parsed)
+    return Envelope(parsed.source, parsed.target, parsed.term, message, parsed.round, parsed.promise_ms)
 
 
 def _encode_vote_request(result: wire.RaftEnvelope, message: VoteRequest) -> None:

@@ -22,6 +22,7 @@ from swarmkit.log import get_logger
 from swarmkit.raft.admission import Admission
 from swarmkit.raft.candidacy import Candidacy
 from swarmkit.raft.config import MAX_BYTES_PER_PASS, MAX_ENTRIES_PER_PASS, RaftConfig, SnapshotPolicy
+from swarmkit.raft.confirmations import Confirmations
 from swarmkit.raft.contact import Contact
 from swarmkit.raft.elections import Elections
 from swarmkit.raft.errors import ApplyError, MembershipError
@@ -116,7 +117,6 @@ class Driver:
         self.announced = False
         self._clock = clock
         self._lanes = lanes
-        self._links = links
         self._callbacks = callbacks
         self._known_members = known_members
         self._wake = asyncio.Event()
@@ -145,12 +145,15 @@ class Driver:
         self.library = library = Library(raft_id, peers, self.log, self.snapshotter, config, self, random)
         self._elections = Elections(random)
         self.state = state = NodeState(raft_id, library, self.log, self.replica, self._elections)
+        self.confirmations = Confirmations(
+            state, links, clock.monotonic, config.election_min_seconds, self.wake
+        )
+        self._links = links = self.confirmations
         self._candidacy = Candidacy(
             state, library, self.mailbox, self._elections, clock.monotonic, config, self.reply
         )
-        self.receiver = Receiver(
-            self, self.mailbox, library, self._elections, Admission(state, config.election_min_seconds)
-        )
+        admission = Admission(state, config.election_min_seconds)
+        self.receiver = Receiver(self, self.mailbox, library, self._elections, admission, self.confirmations)
         office = Office(state, library, self.log, self.mailbox, self.reply)
         self.handover = Handover(office, clock.monotonic, config.election_max_seconds, self.wake)
         self._contact = Contact(raft_id, library, self.log, self.mailbox, links, config.heartbeat_seconds)
@@ -213,7 +216,10 @@ class Driver:
 
     def leading_changed(self, leading: bool) -> None:
         """Note that this node leads or ceased to lead; announcing waits for its no-op to be applied."""
-        if not leading:
+        self._candidacy.leading_changed(leading)
+        if leading:
+            self.confirmations.begin()
+        else:
             self._elections.forget_leader()
             self.snapshotter.end_transfers()
             self.resign(LeadershipLostError)
@@ -225,6 +231,7 @@ class Driver:
             self._callbacks.leadership(False)
             self.replica.machine.leadership_lost()
         self.proposals.fail_all(error)
+        self.confirmations.fail(error)
 
     def post(self, peer: int, term: int, message: Message) -> None:
         """Take a message of the library; it leaves when this cycle releases it."""
@@ -295,13 +302,16 @@ class Driver:
             library.campaign_now()
         else:
             library.postpone_election()
+            # Its former life may have promised a leader, a moment ago, to elect nobody else (lease.py).
+            self._elections.heard_leader(self._clock.monotonic())
 
     async def _cycle(self) -> bool:
         """Run one cycle; tell whether another should follow at once."""
         await self.receiver.deliver()
         news = self._tick()
         library, snapshotter = self.library, self.snapshotter
-        if library.leading and (news or snapshotter.can_send):
+        round_wanted = self.confirmations.look()
+        if library.leading and (news or round_wanted or snapshotter.can_send):
             library.send_appends()
             snapshotter.sent()
         self.handover.look()

@@ -68,7 +68,7 @@ class Elections:
         self._round_term = 0
         self._grants: set[int] = set()
         self._highest_term = 0
-        self._forced = False
+        self._forced_term: int | None = None
         #: Whether the campaign that begins was asked for by the leader: its vote requests say so.
         self.transferring = False
 
@@ -85,9 +85,12 @@ class Elections:
         """Return for how many seconds no leader was heard."""
         return now - self._heard_at
 
-    def force(self) -> None:
-        """Campaign without asking: the leader wants it (hazards, 10)."""
-        self._forced = True
+    def force(self, term: int) -> None:
+        """Campaign without asking: the leader of ``term`` wants it (hazards, 10).
+
+        In a later term the wish is void: its leader may rely on a lease (``lease.py``).
+        """
+        self._forced_term = term
 
     def open_round(self, term: int) -> int:
         """Begin to ask; return the number that answers must carry."""
@@ -111,20 +114,21 @@ class Elections:
         """Decide; call before each tick while not leading."""
         overdue = seen.now - seen.deadline
         if not seen.is_member:
-            self._forced = False
+            self._forced_term = None
             return Step.POSTPONE if overdue > 0 else Step.WAIT
         if not seen.peers:
             return Step.WAIT  # a lone member campaigns at the library's own deadline
         if seen.term != self._round_term:
             self._round = 0
         won = bool(self._round) and len(self._grants & seen.peers) + 1 >= majority(len(seen.peers) + 1)
-        if seen.unapplied and (won or self._forced or overdue > 0):
+        forced = self._forced_term == seen.term
+        if seen.unapplied and (won or forced or overdue > 0):
             return Step.HOLD
-        if won or self._forced:
-            self.transferring = self._forced
-            if self._forced:
+        if won or forced:
+            self.transferring = forced
+            if forced:
                 self._highest_term = 0
-            self._forced, self._round = False, 0
+            self._forced_term, self._round = None, 0
             return Step.CAMPAIGN
         if overdue <= 0:
             return Step.WAIT

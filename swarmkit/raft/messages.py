@@ -129,9 +129,14 @@ class Envelope:
         target: raft id of the receiver.
         term: the sender's current term when the message was made; that of the message itself, if it has one.
         message: the message.
+        round: of what a leader sends: the number of its round (``lease.py``). Of a reply: the newest round of
+            that leader and term that the sender has processed. Otherwise, and if there is none, 0.
+        promise_ms: of a reply with a round: for how many milliseconds the sender elects nobody else.
     """
 
     source: int
     target: int
     term: int
     message: Message
+    round: int = 0
+    promise_ms: int = 0

@@ -296,6 +296,33 @@ class RaftNode:
             raise StoppedError
         return self._driver
 
+    # -- Reading ------------------------------------------------------------------------------------------
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether this node leads beyond doubt at this moment: what is read next is the newest there is."""
+        driver = self._driver
+        return driver is not None and self.may_propose and driver.confirmations.holds
+
+    async def confirm_leadership(self) -> None:
+        """Return once it is certain that this node led, announced, at some moment after this call began.
+
+        What is read here afterwards contains every write that anybody was told of before the call: those of
+        earlier terms were applied before the announcement, which waits for the no-op behind them; those of
+        this term are acknowledged by this node alone, and only once applied here; and of a later term there
+        was nobody yet. Returns at once with a lease (``has_lease``); otherwise asks the members, which takes
+        one round trip, shared by all who wait. The caller brings the deadline.
+
+        Raises:
+            LeadershipLostError: this node does not lead, or was deposed while it asked.
+            StoppedError: the node is not running, or stopped while it asked.
+        """
+        driver = self._running()
+        if not driver.announced:
+            raise LeadershipLostError
+        if not driver.confirmations.holds:
+            await driver.confirmations.wait()
+
     # -- Leadership and members ---------------------------------------------------------------------------
 
     def subscribe(self, callback: Callable[[bool], None]) -> Callable[[], None]:

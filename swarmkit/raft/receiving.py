@@ -123,6 +123,18 @@ class Host(Protocol):
         ...
 
 
+class Rounds(Protocol):
+    """Who is told which rounds were processed (``confirmations.py``)."""
+
+    def heard(self, envelope: Envelope) -> None:
+        """Note that an append or a piece of a leader was processed."""
+        ...
+
+    def echoed(self, envelope: Envelope) -> None:
+        """Note that a member answers this leader in its term."""
+        ...
+
+
 class Receiver:
     """Delivers the inbox.
 
@@ -132,16 +144,24 @@ class Receiver:
         library: the consensus.
         elections: told of leaders and answers.
         admission: the filter.
+        rounds: told of rounds and their echoes.
     """
 
     def __init__(
-        self, host: Host, mailbox: Mailbox, library: Library, elections: Elections, admission: Admission
+        self,
+        host: Host,
+        mailbox: Mailbox,
+        library: Library,
+        elections: Elections,
+        admission: Admission,
+        rounds: Rounds,
     ) -> None:
         self._host = host
         self._mailbox = mailbox
         self._library = library
         self._elections = elections
         self.admission = admission
+        self._rounds = rounds
         self._complaints: dict[int, float] = {}
         #: A peer has told where its log ends: sending at once spares it a heartbeat (H7).
         self.was_reset = False
@@ -175,7 +195,7 @@ class Receiver:
         if isinstance(message, PreVote):
             self._elections.granted(sender, message.round, term)
         elif isinstance(message, TimeoutNow):
-            self._elections.force()
+            self._elections.force(term)
         elif isinstance(message, TermNotice):
             self._library.adopt_term(sender, term)
         elif isinstance(message, RemovedNotice):
@@ -189,7 +209,9 @@ class Receiver:
             self._library.receive(sender, term, message)
         if isinstance(message, (Append, SnapshotPart)):
             self._elections.heard_leader(item.at)
+            self._rounds.heard(item.envelope)
         elif isinstance(message, Reply):
+            self._rounds.echoed(item.envelope)
             self.was_reset = self.was_reset or message.reset
 
     def _note(self, envelope: Envelope, verdict: Verdict, at: float) -> None:

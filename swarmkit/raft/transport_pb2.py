@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dswarmkit/raft/transport.proto\x12\x10swarmkit.raft.v1\"\xc7\x04\n\x0cRaftEnvelope\x12\x0e\n\x06source\x18\x01 \x01(\x04\x12\x0e\n\x06target\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x35\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1d.swarmkit.raft.v1.VoteRequestH\x00\x12&\n\x04vote\x18\x05 \x01(\x0b\x32\x16.swarmkit.raft.v1.VoteH\x00\x12*\n\x06\x61ppend\x18\x06 \x01(\x0b\x32\x18.swarmkit.raft.v1.AppendH\x00\x12\x37\n\rsnapshot_part\x18\x07 \x01(\x0b\x32\x1e.swarmkit.raft.v1.SnapshotPartH\x00\x12(\n\x05reply\x18\x08 \x01(\x0b\x32\x17.swarmkit.raft.v1.ReplyH\x00\x12\x33\n\x0btimeout_now\x18\t \x01(\x0b\x32\x1c.swarmkit.raft.v1.TimeoutNowH\x00\x12<\n\x10pre_vote_request\x18\n \x01(\x0b\x32 .swarmkit.raft.v1.PreVoteRequestH\x00\x12-\n\x08pre_vote\x18\x0b \x01(\x0b\x32\x19.swarmkit.raft.v1.PreVoteH\x00\x12\x33\n\x0bterm_notice\x18\x0c \x01(\x0b\x32\x1c.swarmkit.raft.v1.TermNoticeH\x00\x12\x39\n\x0eremoved_notice\x18\r \x01(\x0b\x32\x1f.swarmkit.raft.v1.RemovedNoticeH\x00\x42\t\n\x07\x63ontent\"F\n\x0bVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x10\n\x08transfer\x18\x03 \x01(\x08\"\x06\n\x04Vote\"\x9d\x01\n\x06\x41ppend\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x04\x12\x16\n\x0eprevious_index\x18\x02 \x01(\x04\x12\x15\n\rprevious_term\x18\x03 \x01(\x04\x12/\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1e.swarmkit.raft.v1.Append.Entry\x1a#\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"b\n\x0cSnapshotPart\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\";\n\x05Reply\x12\x12\n\nnext_index\x18\x01 \x01(\x04\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x0f\n\x07success\x18\x03 \x01(\x08\"\x0c\n\nTimeoutNow\"F\n\x0ePreVoteRequest\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\"\x18\n\x07PreVote\x12\r\n\x05round\x18\x01 \x01(\x04\"\x0c\n\nTermNotice\"\x0f\n\rRemovedNoticeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dswarmkit/raft/transport.proto\x12\x10swarmkit.raft.v1\"\xea\x04\n\x0cRaftEnvelope\x12\x0e\n\x06source\x18\x01 \x01(\x04\x12\x0e\n\x06target\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x35\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1d.swarmkit.raft.v1.VoteRequestH\x00\x12&\n\x04vote\x18\x05 \x01(\x0b\x32\x16.swarmkit.raft.v1.VoteH\x00\x12*\n\x06\x61ppend\x18\x06 \x01(\x0b\x32\x18.swarmkit.raft.v1.AppendH\x00\x12\x37\n\rsnapshot_part\x18\x07 \x01(\x0b\x32\x1e.swarmkit.raft.v1.SnapshotPartH\x00\x12(\n\x05reply\x18\x08 \x01(\x0b\x32\x17.swarmkit.raft.v1.ReplyH\x00\x12\x33\n\x0btimeout_now\x18\t \x01(\x0b\x32\x1c.swarmkit.raft.v1.TimeoutNowH\x00\x12<\n\x10pre_vote_request\x18\n \x01(\x0b\x32 .swarmkit.raft.v1.PreVoteRequestH\x00\x12-\n\x08pre_vote\x18\x0b \x01(\x0b\x32\x19.swarmkit.raft.v1.PreVoteH\x00\x12\x33\n\x0bterm_notice\x18\x0c \x01(\x0b\x32\x1c.swarmkit.raft.v1.TermNoticeH\x00\x12\x39\n\x0eremoved_notice\x18\r \x01(\x0b\x32\x1f.swarmkit.raft.v1.RemovedNoticeH\x00\x12\r\n\x05round\x18\x0e \x01(\x04\x12\x12\n\npromise_ms\x18\x0f \x01(\rB\t\n\x07\x63ontent\"F\n\x0bVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x10\n\x08transfer\x18\x03 \x01(\x08\"\x06\n\x04Vote\"\x9d\x01\n\x06\x41ppend\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x04\x12\x16\n\x0eprevious_index\x18\x02 \x01(\x04\x12\x15\n\rprevious_term\x18\x03 \x01(\x04\x12/\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1e.swarmkit.raft.v1.Append.Entry\x1a#\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"b\n\x0cSnapshotPart\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\";\n\x05Reply\x12\x12\n\nnext_index\x18\x01 \x01(\x04\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x0f\n\x07success\x18\x03 \x01(\x08\"\x0c\n\nTimeoutNow\"F\n\x0ePreVoteRequest\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\"\x18\n\x07PreVote\x12\r\n\x05round\x18\x01 \x01(\x04\"\x0c\n\nTermNotice\"\x0f\n\rRemovedNoticeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,27 +32,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarmkit.raft.transport_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RAFTENVELOPE']._serialized_start=52
-  _globals['_RAFTENVELOPE']._serialized_end=635
-  _globals['_VOTEREQUEST']._serialized_start=637
-  _globals['_VOTEREQUEST']._serialized_end=707
-  _globals['_VOTE']._serialized_start=709
-  _globals['_VOTE']._serialized_end=715
-  _globals['_APPEND']._serialized_start=718
-  _globals['_APPEND']._serialized_end=875
-  _globals['_APPEND_ENTRY']._serialized_start=840
-  _globals['_APPEND_ENTRY']._serialized_end=875
-  _globals['_SNAPSHOTPART']._serialized_start=877
-  _globals['_SNAPSHOTPART']._serialized_end=975
-  _globals['_REPLY']._serialized_start=977
-  _globals['_REPLY']._serialized_end=1036
-  _globals['_TIMEOUTNOW']._serialized_start=1038
-  _globals['_TIMEOUTNOW']._serialized_end=1050
-  _globals['_PREVOTEREQUEST']._serialized_start=1052
-  _globals['_PREVOTEREQUEST']._serialized_end=1122
-  _globals['_PREVOTE']._serialized_start=1124
-  _globals['_PREVOTE']._serialized_end=1148
-  _globals['_TERMNOTICE']._serialized_start=1150
-  _globals['_TERMNOTICE']._serialized_end=1162
-  _globals['_REMOVEDNOTICE']._serialized_start=1164
-  _globals['_REMOVEDNOTICE']._serialized_end=1179
+  _globals['_RAFTENVELOPE']._serialized_end=670
+  _globals['_VOTEREQUEST']._serialized_start=672
+  _globals['_VOTEREQUEST']._serialized_end=742
+  _globals['_VOTE']._serialized_start=744
+  _globals['_VOTE']._serialized_end=750
+  _globals['_APPEND']._serialized_start=753
+  _globals['_APPEND']._serialized_end=910
+  _globals['_APPEND_ENTRY']._serialized_start=875
+  _globals['_APPEND_ENTRY']._serialized_end=910
+  _globals['_SNAPSHOTPART']._serialized_start=912
+  _globals['_SNAPSHOTPART']._serialized_end=1010
+  _globals['_REPLY']._serialized_start=1012
+  _globals['_REPLY']._serialized_end=1071
+  _globals['_TIMEOUTNOW']._serialized_start=1073
+  _globals['_TIMEOUTNOW']._serialized_end=1085
+  _globals['_PREVOTEREQUEST']._serialized_start=1087
+  _globals['_PREVOTEREQUEST']._serialized_end=1157
+  _globals['_PREVOTE']._serialized_start=1159
+  _globals['_PREVOTE']._serialized_end=1183
+  _globals['_TERMNOTICE']._serialized_start=1185
+  _globals['_TERMNOTICE']._serialized_end=1197
+  _globals['_REMOVEDNOTICE']._serialized_start=1199
+  _globals['_REMOVEDNOTICE']._serialized_end=1214
 # @@protoc_insertion_point(module_scope)

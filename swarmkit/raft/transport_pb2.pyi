@@ -39,11 +39,19 @@ class RaftEnvelope(_message.Message):
     PRE_VOTE_FIELD_NUMBER: _builtins.int
     TERM_NOTICE_FIELD_NUMBER: _builtins.int
     REMOVED_NOTICE_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    PROMISE_MS_FIELD_NUMBER: _builtins.int
     source: _builtins.int
     """Raft ids. A message for somebody else is ignored."""
     target: _builtins.int
     term: _builtins.int
     """The sender's current term when it wrote the message."""
+    round: _builtins.int
+    """In an append or a piece: the number of this leader's round. In a reply: the newest round of that leader and
+    term that the sender has processed; zero: none.
+    """
+    promise_ms: _builtins.int
+    """In a reply with a round: for how many milliseconds after hearing it the sender elects nobody else."""
     @_builtins.property
     def vote_request(self) -> Global___VoteRequest: ...
     @_builtins.property
@@ -80,10 +88,12 @@ class RaftEnvelope(_message.Message):
         pre_vote: Global___PreVote | None = ...,
         term_notice: Global___TermNotice | None = ...,
         removed_notice: Global___RemovedNotice | None = ...,
+        round: _builtins.int = ...,
+        promise_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "content", b"content", "pre_vote", b"pre_vote", "pre_vote_request", b"pre_vote_request", "removed_notice", b"removed_notice", "reply", b"reply", "snapshot_part", b"snapshot_part", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "vote", b"vote", "vote_request", b"vote_request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "content", b"content", "pre_vote", b"pre_vote", "pre_vote_request", b"pre_vote_request", "removed_notice", b"removed_notice", "reply", b"reply", "snapshot_part", b"snapshot_part", "source", b"source", "target", b"target", "term", b"term", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "vote", b"vote", "vote_request", b"vote_request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "content", b"content", "pre_vote", b"pre_vote", "pre_vote_request", b"pre_vote_request", "promise_ms", b"promise_ms", "removed_notice", b"removed_notice", "reply", b"reply", "round", b"round", "snapshot_part", b"snapshot_part", "source", b"source", "target", b"target", "term", b"term", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "vote", b"vote", "vote_request", b"vote_request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["vote_request", "vote", "append", "snapshot_part", "reply", "timeout_now", "pre_vote_request", "pre_vote", "term_notice", "removed_notice"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015

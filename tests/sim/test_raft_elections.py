@@ -280,7 +280,7 @@ async def test_doubled_votes_elect_nobody(world: World) -> None:
     candidate, voter = world.nodes
     driver = candidate._driver
     assert driver is not None
-    driver._elections.force()
+    driver._elections.force(driver.library.term)
     driver.wake()
     await asyncio.sleep(0.1)
     assert driver.library.campaigning

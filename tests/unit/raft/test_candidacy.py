@@ -114,7 +114,7 @@ def test_a_majority_starts_a_campaign_above_the_terms_of_those_who_agreed(bench:
 
 
 def test_only_the_campaign_the_leader_asked_for_is_marked_and_only_for_one_tick(bench: Bench) -> None:
-    bench.elections.force()
+    bench.elections.force(3)
     assert bench.look(9.95) == ["campaign"]
     assert bench.candidacy.stamp(VoteRequest(5, 2)) == VoteRequest(5, 2, transfer=True)
     assert bench.candidacy.stamp(Vote()) == Vote()

@@ -50,6 +50,11 @@ def test_what_is_sent_is_what_arrives(message: Message) -> None:
     assert decode(encode(envelope)) == envelope
 
 
+def test_rounds_and_promises_travel_with_the_message() -> None:
+    envelope = Envelope(1, 2, 5, Reply(9), round=1 << 60, promise_ms=1000)
+    assert decode(encode(envelope)) == envelope
+
+
 def test_every_kind_of_message_is_tried() -> None:
     kinds = wire.RaftEnvelope.DESCRIPTOR.oneofs_by_name["content"].fields
     assert len({type(message) for message in MESSAGES}) == len(kinds)

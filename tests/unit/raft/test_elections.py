@@ -85,7 +85,7 @@ def test_who_is_connected_to_nobody_does_not_even_ask(elections: Elections) -> N
 
 
 def test_who_is_no_member_never_campaigns(elections: Elections) -> None:
-    elections.force()
+    elections.force(3)
     stranger = replace(DUE, is_member=False)
     assert elections.step(stranger) is Step.POSTPONE
     assert elections.step(replace(stranger, now=9.0)) is Step.WAIT
@@ -98,7 +98,7 @@ def test_a_lone_member_is_left_to_its_own_deadline(elections: Elections) -> None
 
 def test_committed_entries_are_applied_before_any_candidacy(elections: Elections) -> None:
     assert elections.step(replace(DUE, unapplied=True)) is Step.HOLD
-    elections.force()
+    elections.force(3)
     waiting = replace(DUE, deadline=12.0)
     assert elections.step(replace(waiting, unapplied=True)) is Step.HOLD
     assert elections.step(waiting) is Step.CAMPAIGN
@@ -106,8 +106,16 @@ def test_committed_entries_are_applied_before_any_candidacy(elections: Elections
 
 def test_the_leaders_wish_needs_no_question_and_marks_the_campaign(elections: Elections) -> None:
     elections.heard_leader(10.0)
-    elections.force()
+    elections.force(3)
     assert elections.step(replace(DUE, deadline=12.0)) is Step.CAMPAIGN
     assert elections.transferring
     assert elections.base_term == 0
     assert elections.step(replace(DUE, deadline=12.0)) is Step.WAIT
+
+
+def test_the_wish_of_a_leader_is_void_in_another_term(elections: Elections) -> None:
+    """Kept, it would depose a later leader that relies on a lease."""
+    elections.force(3)
+    later = replace(DUE, deadline=12.0, term=4)
+    assert elections.step(replace(later, unapplied=True)) is Step.WAIT
+    assert elections.step(later) is Step.WAIT

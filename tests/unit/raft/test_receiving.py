@@ -32,6 +32,7 @@ class World:
     """Everything a receiver talks to; writes down what it is told, in order."""
 
     did: list[object] = field(default_factory=list)
+    rounds: list[object] = field(default_factory=list)
     verdicts: dict[Message, Verdict] = field(default_factory=dict)
     image: Image | None = None
     broken: bool = False
@@ -69,11 +70,18 @@ class World:
     def granted(self, voter: int, number: int, term: int) -> None:
         self.did.append(("granted", voter, number, term))
 
-    def force(self) -> None:
-        self.did.append("force")
+    def force(self, term: int) -> None:
+        self.did.append(("force", term))
 
     def heard_leader(self, at: float) -> None:
         self.did.append(("heard", at))
+
+    # the rounds
+    def heard(self, envelope: Envelope) -> None:
+        self.rounds.append(("heard", envelope.source, envelope.round))
+
+    def echoed(self, envelope: Envelope) -> None:
+        self.rounds.append(("echoed", envelope.source, envelope.round))
 
     # the filter
     def examine(self, envelope: Envelope, at: float) -> Verdict:
@@ -85,12 +93,12 @@ class Bench:
         self.world = World()
         self.box = Mailbox(lambda: None, lambda: 4.5)
         world = self.world
-        self.receiver = Receiver(world, self.box, world, world, world)  # type: ignore[arg-type]
+        self.receiver = Receiver(world, self.box, world, world, world, world)  # type: ignore[arg-type]
         self.generation = self.box.connected(2)
 
     async def get(self, *messages: Message, source: int = 2) -> list[object]:
-        for message in messages:
-            self.box.receive(2, self.generation, Envelope(source, 1, 3, message))
+        for number, message in enumerate(messages, 1):
+            self.box.receive(2, self.generation, Envelope(source, 1, 3, message, number))
         await self.receiver.deliver()
         did, self.world.did = self.world.did, []
         return [item for item in did if item != ("connected", 2)]
@@ -130,7 +138,7 @@ async def test_what_is_refused_goes_nowhere(bench: Bench) -> None:
 
 async def test_messages_that_are_not_the_librarys_go_where_they_belong(bench: Bench) -> None:
     messages: list[Message] = [PreVote(9), TimeoutNow(), TermNotice(), RemovedNotice()]
-    assert await bench.get(*messages) == [("granted", 2, 9, 3), "force", ("adopt", 3), "removed"]
+    assert await bench.get(*messages) == [("granted", 2, 9, 3), ("force", 3), ("adopt", 3), "removed"]
 
 
 async def test_a_message_under_a_foreign_id_or_of_an_old_stream_is_dropped(bench: Bench) -> None:
@@ -144,7 +152,7 @@ async def test_a_message_that_breaks_the_handler_ends_neither_the_cycle_nor_the_
 ) -> None:
     bench.world.broken = True
     bench.world.verdicts[Vote()] = Verdict(Vote(), 4, Reply(6, success=True))
-    assert await bench.get(Vote(), TimeoutNow()) == ["force"]
+    assert await bench.get(Vote(), TimeoutNow()) == [("force", 3)]
     assert "cannot handle a message" in caplog.text
 
 
@@ -169,3 +177,24 @@ async def test_a_broken_peer_is_complained_about_but_not_each_time(
     bench.world.verdicts[Vote()] = Verdict(refused="nonsense", alarming=True)
     await bench.get(*[Vote()] * 50)
     assert caplog.text.count("refused a message") == 1
+
+
+async def test_a_round_counts_once_its_message_was_dealt_with_whatever_the_filter_made_of_it(
+    bench: Bench,
+) -> None:
+    known, gap = Append(0, 5, 1), Append(0, 50, 1)
+    bench.world.verdicts[known] = Verdict(SnapshotPart(), answer=Reply(6, success=True))
+    bench.world.verdicts[gap] = Verdict(SnapshotPart(), answer=Reply(7, reset=True), refused="a gap")
+    await bench.get(known, gap, SnapshotPart(), Reply(6))
+    assert bench.world.rounds == [("heard", 2, 1), ("heard", 2, 2), ("heard", 2, 3), ("echoed", 2, 4)]
+
+
+async def test_a_round_whose_message_was_refused_or_broke_something_is_not_taken_for_processed(
+    bench: Bench,
+) -> None:
+    bench.world.verdicts[Append(0, 5, 1)] = Verdict(refused="of a term that is over")
+    bench.world.verdicts[Reply(6)] = Verdict(refused="answers another leadership")
+    await bench.get(Append(0, 5, 1), Reply(6))
+    bench.world.broken = True
+    await bench.get(Append(0, 6, 1), PART)
+    assert bench.world.rounds == []
