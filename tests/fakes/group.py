@@ -8,6 +8,9 @@ from swarmkit.raft.errors import MembershipError, TransferError
 from swarmkit.raft.quorum import survives_removal
 from swarmkit.store import LeadershipLostError
 
+#: Seconds after which a handover that does not come about is given up.
+HANDOVER_SECONDS = 2.0
+
 
 class FakeGroup:
     """Members by raft id, who of them can be reached, and who leads: always the one that asks.
@@ -20,6 +23,7 @@ class FakeGroup:
         self.unreachable: set[int] = set()
         self.seconds = seconds
         self.failures: list[Exception] = []
+        #: Whether nothing is decided.
         self.hang = False
         #: Told when the leadership has moved.
         self.on_moved: Callable[[], None] = lambda: None
@@ -84,7 +88,7 @@ class FakeGroup:
         return survives_removal(self.nodes.keys(), reachable, raft_id)
 
     async def remove(self, raft_id: int) -> None:
-        leader = self.leader
+        leader, safe = self.leader, self.survives_removal(raft_id)
         await self._take_time()
         if self.leader != leader:
             raise LeadershipLostError
@@ -92,13 +96,16 @@ class FakeGroup:
             raise MembershipError(f"member {raft_id:x} not found")
         if raft_id == self.leader:
             self.violations.append("the leader removed itself")
-        if not self.survives_removal(raft_id):
+        if not safe:
             self.violations.append(f"the group lost its quorum with member {raft_id}")
         self.removed.append(self.nodes.pop(raft_id))
         self._tell()
 
     async def hand_over(self) -> int:
         self.handovers += 1
+        if self.hang:
+            await asyncio.sleep(HANDOVER_SECONDS)
+            raise TransferError("member 2 did not campaign successfully in time")
         await self._take_time()
         heirs = [each for each in self.nodes if each != self.leader and self._reachable(each)]
         if not heirs:
