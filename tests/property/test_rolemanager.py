@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swarmkit.api import messages as api
@@ -21,13 +21,13 @@ JOIN_SECONDS = 0.5
 
 #: What happens, to which node, how, and how many seconds pass until the next step.
 Step = tuple[str, Any, Any, float]
-PAUSES = st.sampled_from([0.0, 0.005, 0.3, 1.0, 6.0])
+PAUSES = st.sampled_from([0.3, 0.0, 0.005, 1.0, 6.0])
 STEPS = st.one_of(
     st.tuples(st.just("wish"), st.sampled_from(NODES), st.sampled_from([WORKER, MANAGER]), PAUSES),
-    st.tuples(st.just("reach"), st.sampled_from(NODES), st.booleans(), PAUSES),
+    st.tuples(st.just("away"), st.none(), st.sets(st.sampled_from(NODES[1:5]), max_size=3), PAUSES),
     st.tuples(st.just("delete"), st.sampled_from(NODES), st.none(), PAUSES),
     st.tuples(st.just("fail"), st.none(), st.integers(1, 3), PAUSES),
-    st.tuples(st.just("hang"), st.none(), st.booleans(), PAUSES),
+    st.tuples(st.just("hang"), st.none(), st.none(), PAUSES),
 )
 
 
@@ -84,15 +84,17 @@ class Play:
             # The control API refuses to demote the last one.
             if value == MANAGER or self.wished_members() - {node_id}:
                 await self.store.update(lambda tx: _wish(tx, node_id, value))
-        elif kind == "reach" and group.member(node_id) is not None:
-            group.reach(node_id, value)
+        elif kind == "away":
+            for id in group.nodes.values():
+                group.reach(id, id not in value)
         elif kind == "delete" and node is not None and node.spec.desired_role == WORKER:
             await self.store.update(lambda tx: tx.delete(api.Node, node_id))
         elif kind == "fail":
             group.failures = [MembershipError("another change of the group is under way")] * value
         elif kind == "hang":
-            group.hang = value
+            group.hang = True
         await asyncio.sleep(pause)
+        group.hang = False
         if pause >= JOIN_SECONDS:
             self.join()
 
@@ -120,7 +122,6 @@ async def play(managers: int, steps: list[Step]) -> None:
         assert swarm.group.violations == []
     swarm.group.unreachable.clear()
     swarm.group.failures.clear()
-    swarm.group.hang = False
     # A step that hangs is given up, and one that failed is tried again.
     await asyncio.sleep(20)
     swarm.join()
@@ -134,7 +135,8 @@ async def play(managers: int, steps: list[Step]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 5), st.lists(STEPS, max_size=25))
+@given(st.sampled_from([3, 5, 4, 2, 1]), st.lists(STEPS, min_size=5, max_size=25))
+@example(3, [("away", None, {"n1"}, 0.3), ("wish", "n2", WORKER, 0.3)])
 def test_the_quorum_stays_and_wishes_are_met_in_the_end(managers: int, steps: list[Step]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(play(managers, steps))
