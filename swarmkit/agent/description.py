@@ -5,8 +5,9 @@ Source: contract/dispatcher-agent.md, 6, "Description refresh"; contract/executo
 
 from dataclasses import dataclass
 
+from swarmkit import __version__
 from swarmkit.api import messages as api
-from swarmkit.api.naming import ENGINE_ERROR_LABEL
+from swarmkit.api.naming import ENGINE_ERROR_LABEL, IMPLEMENTATION_LABEL
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Overrides:
 
 
 def complete(described: api.NodeDescription, overrides: Overrides) -> api.NodeDescription:
-    """Return the description to send."""
+    """Return the description to send, marked as that of a node of this project."""
     result = api.NodeDescription()
     result.CopyFrom(described)
     if overrides.hostname:
@@ -33,6 +34,7 @@ def complete(described: api.NodeDescription, overrides: Overrides) -> api.NodeDe
     if overrides.tls_info is not None:
         result.tls_info.CopyFrom(overrides.tls_info)
     result.fips = overrides.fips
+    result.engine.labels[IMPLEMENTATION_LABEL] = __version__
     return result
 
 

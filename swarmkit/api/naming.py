@@ -7,6 +7,10 @@ ATTACHMENT_RUNTIME = "attachment"
 #: Engine label that carries, in one sentence, why the node's engine cannot be used; absent while it can. The
 #: node sends it with its description, and a manager shows it: state DISCONNECTED, with that message.
 ENGINE_ERROR_LABEL = "swarmkit.engine.error"
+#: Engine label that marks nodes of this project; its value is the version. Nothing else on the wire tells
+#: them from Docker Engines and the original's nodes, which cannot be managers here. No foreign peer minds a
+#: label: the original stores and prints it, and a constraint may ask for it.
+IMPLEMENTATION_LABEL = "swarmkit.python"
 
 
 def task_name(task: api.Task) -> str:

@@ -38,6 +38,8 @@ from swarmkit.manager.orchestrator import (
     ReplicatedOrchestrator,
     TaskReaper,
 )
+from swarmkit.manager.raftgroup import RaftGroup
+from swarmkit.manager.rolemanager import RoleManager
 from swarmkit.manager.scheduler import Scheduler
 from swarmkit.manager.seed import OwnNode, seed
 from swarmkit.net.address import split_address
@@ -259,6 +261,7 @@ class Manager:
             "task reaper": TaskReaper(store, clock),
             "replicated orchestrator": ReplicatedOrchestrator(store, clock),
             "global orchestrator": GlobalOrchestrator(store, clock),
+            "role manager": RoleManager(store, clock, RaftGroup(self._raft)),
         }
 
     def _seed(self, tx: Tx) -> None:

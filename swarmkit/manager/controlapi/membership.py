@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from swarmkit.api import messages as api
+from swarmkit.raft.quorum import survives_removal
 
 
 def find_member(members: Sequence[api.RaftMember], node_id: str) -> api.RaftMember | None:
@@ -21,10 +22,8 @@ def manager_status(member: api.RaftMember) -> api.ManagerStatus:
 
 
 def can_leave(members: Sequence[api.RaftMember], leaving: api.RaftMember) -> bool:
-    """Tell whether the reachable rest is a majority of the rest."""
-    reachable = sum(
-        member.status.reachability == api.RaftMemberStatus.REACHABLE
-        for member in members
-        if member.raft_id != leaving.raft_id
-    )
-    return reachable >= (len(members) - 1) // 2 + 1
+    """Tell whether the members that can be reached could go on without ``leaving``."""
+    reachable = [
+        member.raft_id for member in members if member.status.reachability == api.RaftMemberStatus.REACHABLE
+    ]
+    return survives_removal([member.raft_id for member in members], reachable, leaving.raft_id)

@@ -5,8 +5,9 @@ from swarmkit.clock import timestamp
 from swarmkit.manager.controlapi import filters
 from swarmkit.manager.controlapi.base import ControlBase, fill, handler
 from swarmkit.manager.controlapi.blacklist import blacklist_node, purge_blacklist
-from swarmkit.manager.controlapi.errors import MissingError, PreconditionError, invalid_argument, missing
-from swarmkit.manager.controlapi.membership import can_leave, find_member, manager_status
+from swarmkit.manager.controlapi.errors import PreconditionError, invalid_argument, missing
+from swarmkit.manager.controlapi.membership import find_member, manager_status
+from swarmkit.manager.controlapi.role_changes import check_demotion, check_promotion
 from swarmkit.store import ProposalTooLargeError, Tx, by
 
 _CLUSTER_NAME = "default"
@@ -75,11 +76,7 @@ class NodesMixin(ControlBase):
             stored = tx.get(api.Node, request.node_id)
             if stored is None:
                 raise missing("node", request.node_id)
-            if (
-                stored.spec.desired_role == api.NodeRole.MANAGER
-                and request.spec.desired_role == api.NodeRole.WORKER
-            ):
-                self._check_demotion(tx, stored)
+            self._check_role(tx, stored, request.spec)
             node = api.Node()
             node.CopyFrom(stored)
             node.spec.CopyFrom(request.spec)
@@ -91,18 +88,13 @@ class NodesMixin(ControlBase):
         self._show_member(response.node)
         return response
 
-    def _check_demotion(self, tx: Tx, node: api.Node) -> None:
-        managers = tx.find(api.Node, by.role(api.NodeRole.MANAGER))
-        if [manager.id for manager in managers] == [node.id]:
-            raise PreconditionError("attempting to demote the last manager of the swarm")
-        members = self._raft_members()
-        member = find_member(members, node.id)
-        if member is None:
-            raise MissingError("can't find manager in raft memberlist")
-        if not can_leave(members, member):
-            raise PreconditionError(
-                "can't remove member from the raft: this would result in a loss of quorum"
-            )
+    def _check_role(self, tx: Tx, stored: api.Node, spec: api.NodeSpec) -> None:
+        match stored.spec.desired_role, spec.desired_role:
+            case api.NodeRole.WORKER, api.NodeRole.MANAGER:
+                check_promotion(stored, spec)
+            case api.NodeRole.MANAGER, api.NodeRole.WORKER:
+                managers = tx.find(api.Node, by.role(api.NodeRole.MANAGER))
+                check_demotion(stored, managers, self._raft_members())
 
     @handler
     async def RemoveNode(self, request: api.RemoveNodeRequest) -> api.RemoveNodeResponse:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from swarmkit.api import messages as api
+from swarmkit.api.naming import IMPLEMENTATION_LABEL
 from swarmkit.clock import timestamp
 from swarmkit.manager.controlapi import ControlService
 from swarmkit.store import Store
@@ -19,6 +20,7 @@ from tests.unit.manager.controlapi.conftest import Control
 
 Code = grpc.StatusCode
 MANAGER, WORKER = api.NodeRole.MANAGER, api.NodeRole.WORKER
+ACCEPTED = api.NodeSpec.ACCEPTED
 
 
 def node(id: str, **fields: Any) -> api.Node:
@@ -120,6 +122,61 @@ async def test_the_last_manager_stays_one(control: Control) -> None:
     request = update_of(stored, desired_role=WORKER)
     text = "attempting to demote the last manager of the swarm"
     await control.refused("UpdateNode", request, Code.FAILED_PRECONDITION, text)
+
+
+async def test_managers_are_not_demoted_one_after_the_other_until_none_is_left(control: Control) -> None:
+    first, second = await control.put(manager("n1")), await control.put(manager("n2"))
+    await control.put(manager("n3"))  # has not joined the group yet
+    control.member("n1")
+    control.member("n2")
+    await control.call("UpdateNode", update_of(first, desired_role=WORKER))
+    text = "attempting to demote the last manager of the swarm"
+    request = update_of(second, desired_role=WORKER)
+    await control.refused("UpdateNode", request, Code.FAILED_PRECONDITION, text)
+
+
+def own_worker(id: str) -> api.Node:
+    made = node(id, spec=api.NodeSpec(membership=ACCEPTED))
+    made.description.engine.labels[IMPLEMENTATION_LABEL] = "0.1.0"
+    return made
+
+
+async def test_promotion_changes_the_wish_and_any_number_of_managers_will_do(control: Control) -> None:
+    for number in range(9):
+        stored = await control.put(own_worker(f"n{number}"))
+        response = await control.call(
+            "UpdateNode", update_of(stored, desired_role=MANAGER, membership=ACCEPTED)
+        )
+        assert (response.node.spec.desired_role, response.node.role) == (MANAGER, WORKER)
+
+
+async def test_only_nodes_of_this_project_are_promoted(control: Control) -> None:
+    foreign = own_worker("n1")
+    del foreign.description.engine.labels[IMPLEMENTATION_LABEL]
+    unknown = own_worker("n2")
+    unknown.ClearField("description")
+    for made, text in (
+        (foreign, "only nodes of this project can be managers"),
+        (unknown, "node n2 has not described itself yet"),
+    ):
+        stored = await control.put(made)
+        request = update_of(stored, desired_role=MANAGER, membership=ACCEPTED)
+        await control.refused("UpdateNode", request, Code.FAILED_PRECONDITION, text)
+        await control.call(
+            "UpdateNode", update_of(stored, membership=ACCEPTED, availability=api.NodeSpec.DRAIN)
+        )
+
+
+async def test_a_node_that_was_not_accepted_is_not_promoted(control: Control) -> None:
+    stored = await control.put(own_worker("n1"))
+    text = "node n1 has not been accepted into the swarm"
+    request = update_of(stored, desired_role=MANAGER)
+    await control.refused("UpdateNode", request, Code.FAILED_PRECONDITION, text)
+
+
+async def test_a_foreign_manager_may_still_be_changed_otherwise(control: Control) -> None:
+    stored = await control.put(manager("n1"))
+    await control.call("UpdateNode", update_of(stored, desired_role=MANAGER, availability=api.NodeSpec.DRAIN))
 
 
 async def test_demotion_needs_a_member_and_a_quorum_without_it(control: Control) -> None:
@@ -243,6 +300,24 @@ async def test_a_manager_in_the_raft_group_is_never_removed(control: Control) ->
         await control.refused("RemoveNode", request, Code.FAILED_PRECONDITION, text)
     control.members.clear()
     await control.call("RemoveNode", api.RemoveNodeRequest(node_id="n1"))
+
+
+async def test_a_dead_manager_that_was_demoted_is_removed_like_any_node(control: Control) -> None:
+    await control.put(cluster())
+    stored = manager("n1")
+    stored.status.state = api.NodeStatus.DOWN
+    stored.certificate.certificate = certificate(EPOCH + datetime.timedelta(days=3))
+    stored = await control.put(stored)
+    await control.put(manager("n2"))
+    await control.put(manager("n3"))
+    for id in ("n1", "n2", "n3"):
+        control.member(id, reachable=id != "n1")
+    await control.call("UpdateNode", update_of(stored, desired_role=WORKER))
+    del control.members[0]  # the role manager's work
+    await control.call("RemoveNode", api.RemoveNodeRequest(node_id="n1"))
+    reader = control.store.view()
+    assert [each.id for each in reader.find(api.Node)] == ["n2", "n3"]
+    assert "n1" in reader.find(api.Cluster)[0].blacklisted_certificates
 
 
 async def test_removal_needs_an_id_that_exists(control: Control) -> None:
