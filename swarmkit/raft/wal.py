@@ -4,7 +4,7 @@ Methods of ``WriteAheadLog`` block and belong to one thread at a time: the start
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from swarmkit.log import get_logger
 from swarmkit.raft import records
 from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import LogDamagedError, WrongKeyError, write_failure
-from swarmkit.raft.files import AppendFile, FileSystem, remove_leftovers, write_new
+from swarmkit.raft.files import AppendFile, FileSystem, Readable, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SegmentHeader
 from swarmkit.raft.records import Entry, Frame, Kind, Record, Replace, Term, Truncate
 
@@ -175,14 +175,17 @@ class WriteAheadLog:
         """The segment being written."""
         return self._segments[-1].path
 
-    def append(self, batch: Sequence[Record], commit: int) -> None:
+    def append(self, batch: Sequence[Record], commit: int, new_segment: bool = False) -> None:
         """Write ``batch`` and the commit index and sync, all in one go.
+
+        A power cut may leave the beginning of a batch. With ``new_segment`` it leaves all or nothing: a
+        segment gets its name when it is complete.
 
         Raises:
             WriteFailedError: nothing of it may be acknowledged, and the log must not be used any more.
         """
         try:
-            if self._current_bytes >= self._segment_bytes:
+            if new_segment or self._current_bytes >= self._segment_bytes:
                 self._append_to_new_segment(batch, commit)
             else:
                 data = _batch(self.cipher, self._tail, batch, commit)
@@ -224,6 +227,51 @@ class WriteAheadLog:
         self._current.close()
 
 
+@dataclass(frozen=True)
+class ScannedSegment:
+    """A segment as it lies on the disk; all its checksums match.
+
+    Attributes:
+        path: the file.
+        size: its length in bytes; more than ``segment.end`` if its tail is torn.
+        segment: its records, still sealed.
+    """
+
+    path: Path
+    size: int
+    segment: records.Segment
+
+
+def scan_log(files: Readable, folder: Path) -> Iterator[ScannedSegment]:
+    """Read the segments in ``folder`` one by one, and check that they follow each other. Changes nothing.
+
+    Raises:
+        LogDamagedError: a segment is missing or damaged.
+        OSError: a file cannot be read.
+    """
+    names = [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
+    before: records.Segment | None = None
+    for name in names:
+        data = files.read(folder / name)
+        before = _read(folder / name, data, name == names[-1], before)
+        yield ScannedSegment(folder / name, len(data), before)
+
+
+def open_record(path: Path, found: Frame, cipher: RecordCipher) -> Record:
+    """Decrypt and parse one record of a segment.
+
+    Raises:
+        LogDamagedError: it is no record of a log.
+        WrongKeyError: no key of ``cipher`` opens it.
+    """
+    try:
+        return _open_record(found, cipher)
+    except InvalidKeyError as error:
+        raise WrongKeyError("no known data key decrypts the raft log", path, found.offset) from error
+    except (ValueError, struct.error) as error:
+        raise LogDamagedError(f"raft log is damaged ({error})", path, found.offset) from error
+
+
 def open_log(
     files: FileSystem, folder: Path, cipher: RecordCipher, segment_bytes: int
 ) -> tuple[WriteAheadLog, LogState] | None:
@@ -234,30 +282,26 @@ def open_log(
         WrongKeyError: no key of ``cipher`` opens a record; nothing was changed.
         WriteFailedError: the torn tail could not be cut off.
     """
-    names = [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
-    if not names:
-        return None
     state = LogState()
     segments: list[_SegmentFile] = []
-    last: records.Segment | None = None
-    size = 0
-    for position, name in enumerate(names):
-        path = folder / name
-        data = files.read(path)
-        size = len(data)
-        last = _read(path, data, position == len(names) - 1, last)
-        if position == 0:
-            header = last.header
-            state = LogState(header.next_index, header.term, header.vote, header.commit)
-        segments.append(_SegmentFile(last.header.sequence, path, _replay(path, last, state, cipher)))
-    assert last is not None
-    header, path = last.header, segments[-1].path
+    file: ScannedSegment | None = None
+    for file in scan_log(files, folder):
+        header = file.segment.header
+        if not segments:
+            state = LogState(header.next_index, header.term, header.vote)
+        # Not the highest ever: a group that was forced anew may have taken back what a lost entry promised.
+        state.commit = header.commit
+        segments.append(_SegmentFile(header.sequence, file.path, _replay(file, state, cipher)))
+    if file is None:
+        return None
+    path, last = file.path, file.segment
+    header = last.header
     if last.torn is not None:
         log.warning(
             "cut off the torn tail of the raft log",
             file=path,
             offset=last.end,
-            bytes=size - last.end,
+            bytes=file.size - last.end,
             reason=last.torn,
         )
     try:
@@ -287,18 +331,16 @@ def _read(path: Path, data: bytes, is_last: bool, before: records.Segment | None
     return segment
 
 
-def _replay(path: Path, segment: records.Segment, state: LogState, cipher: RecordCipher) -> int:
+def _replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
     """Apply a segment's records to ``state``; return the highest index in it."""
     max_index = 0
-    for batch in segment.batches:
+    for batch in file.segment.batches:
         for found in batch.frames:
+            record = open_record(file.path, found, cipher)
             try:
-                record = _open_record(found, cipher)
                 state.take(record)
-            except InvalidKeyError as error:
-                raise WrongKeyError("no known data key decrypts the raft log", path, found.offset) from error
-            except (ValueError, struct.error) as error:
-                raise LogDamagedError(f"raft log is damaged ({error})", path, found.offset) from error
+            except ValueError as error:
+                raise LogDamagedError(f"raft log is damaged ({error})", file.path, found.offset) from error
             max_index = max(max_index, _max_index((record,)))
         state.commit = max(state.commit, batch.commit)
     return max_index
