@@ -52,6 +52,11 @@ class LogState:
         """The commit index, never beyond the last entry: the tail behind it may be lost (H20)."""
         return min(self.commit, self.next_index - 1)
 
+    @classmethod
+    def begin(cls, header: SegmentHeader) -> "LogState":
+        """Return what the header of the oldest segment establishes."""
+        return cls(header.next_index, header.term, header.vote, header.commit)
+
     def take(self, record: Record) -> None:
         """Apply one record.
 
@@ -249,12 +254,44 @@ def scan_log(files: Readable, folder: Path) -> Iterator[ScannedSegment]:
         LogDamagedError: a segment is missing or damaged.
         OSError: a file cannot be read.
     """
-    names = [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
-    before: records.Segment | None = None
+    names = segment_names(files, folder)
+    before: ScannedSegment | None = None
     for name in names:
-        data = files.read(folder / name)
-        before = _read(folder / name, data, name == names[-1], before)
-        yield ScannedSegment(folder / name, len(data), before)
+        before = scan_segment(files, folder / name, name == names[-1], before)
+        yield before
+
+
+def segment_names(files: Readable, folder: Path) -> list[str]:
+    """Return the names of the segments in ``folder``, the oldest first."""
+    return [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
+
+
+def scan_segment(files: Readable, path: Path, is_last: bool, before: ScannedSegment | None) -> ScannedSegment:
+    """Read one segment and check that it follows ``before``. Changes nothing.
+
+    Args:
+        files: the disk.
+        path: the segment.
+        is_last: it is the newest one: its tail may be torn.
+        before: the segment before it; None: the oldest one, or one that cannot be read.
+
+    Raises:
+        LogDamagedError: it is damaged, or one before it is missing.
+        OSError: it cannot be read.
+    """
+    data = files.read(path)
+    try:
+        segment = records.read_segment(data, is_last)
+    except records.BadFrameError as error:
+        raise LogDamagedError(f"raft log is damaged ({error.reason})", path, error.offset) from error
+    if before is not None:
+        old, new, batches = before.segment.header, segment.header, before.segment.batches
+        next_batch = batches[-1].number + 1 if batches else old.next_batch
+        if new.sequence != old.sequence + 1 or new.next_batch != next_batch:
+            raise LogDamagedError(f"raft log is damaged (segment {old.sequence + 1} is missing)", path)
+        if (new.raft_id, new.node_id) != (old.raft_id, old.node_id):
+            raise LogDamagedError("raft log is damaged (segment of another node)", path)
+    return ScannedSegment(path, len(data), segment)
 
 
 def open_record(path: Path, found: Frame, cipher: RecordCipher) -> Record:
@@ -282,20 +319,15 @@ def open_log(
         WrongKeyError: no key of ``cipher`` opens a record; nothing was changed.
         WriteFailedError: the torn tail could not be cut off.
     """
-    state = LogState()
+    state: LogState | None = None
     segments: list[_SegmentFile] = []
-    file: ScannedSegment | None = None
     for file in scan_log(files, folder):
-        header = file.segment.header
-        if not segments:
-            state = LogState(header.next_index, header.term, header.vote)
-        # Not the highest ever: a group that was forced anew may have taken back what a lost entry promised.
-        state.commit = header.commit
-        segments.append(_SegmentFile(header.sequence, file.path, _replay(file, state, cipher)))
-    if file is None:
+        state = state or LogState.begin(file.segment.header)
+        max_index = replay(file, state, cipher)
+        segments.append(_SegmentFile(file.segment.header.sequence, file.path, max_index))
+    if state is None:
         return None
-    path, last = file.path, file.segment
-    header = last.header
+    path, last, header = file.path, file.segment, file.segment.header
     if last.torn is not None:
         log.warning(
             "cut off the torn tail of the raft log",
@@ -316,24 +348,15 @@ def open_log(
     return wal, state
 
 
-def _read(path: Path, data: bytes, is_last: bool, before: records.Segment | None) -> records.Segment:
-    try:
-        segment = records.read_segment(data, is_last)
-    except records.BadFrameError as error:
-        raise LogDamagedError(f"raft log is damaged ({error.reason})", path, error.offset) from error
-    if before is not None:
-        old, new = before.header, segment.header
-        next_batch = before.batches[-1].number + 1 if before.batches else old.next_batch
-        if new.sequence != old.sequence + 1 or new.next_batch != next_batch:
-            raise LogDamagedError(f"raft log is damaged (segment {old.sequence + 1} is missing)", path)
-        if (new.raft_id, new.node_id) != (old.raft_id, old.node_id):
-            raise LogDamagedError("raft log is damaged (segment of another node)", path)
-    return segment
+def replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
+    """Apply a segment's records to ``state``; return the highest index in it.
 
-
-def _replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
-    """Apply a segment's records to ``state``; return the highest index in it."""
+    Raises:
+        LogDamagedError, WrongKeyError: as ``open_record``, or a record does not follow from those before it.
+    """
     max_index = 0
+    # Not the highest ever: a group that was forced anew may have taken back what a lost entry promised.
+    state.commit = file.segment.header.commit
     for batch in file.segment.batches:
         for found in batch.frames:
             record = open_record(file.path, found, cipher)
@@ -371,12 +394,13 @@ def _batch(cipher: RecordCipher, tail: _Tail, batch: Sequence[Record], commit: i
     pieces = [records.batch_frame(tail.next_batch, tail.commit)]
     tail.next_batch += 1
     for record in batch:
-        pieces.append(_record_frame(cipher, record))
+        pieces.append(record_frame(cipher, record))
         tail.take(record)
     return b"".join(pieces)
 
 
-def _record_frame(cipher: RecordCipher, record: Record) -> bytes:
+def record_frame(cipher: RecordCipher, record: Record) -> bytes:
+    """Return the frame of a record, each entry sealed by itself."""
     if isinstance(record, Entry):
         return records.entry_frame(record.index, record.term, cipher.seal(record.data))
     if isinstance(record, Truncate):
