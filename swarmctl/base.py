@@ -140,7 +140,21 @@ class Noun(click.Group):
         return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
 
 
-class Root(Noun):
+class Program(click.Group):
+    """A command line as a whole."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; an output that takes nothing any more is a failure like any other."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+            # What is buffered cannot be written at exit either, and nobody should be told so twice.
+            sys.stdout = None
+            sys.exit(1)
+
+
+class Root(Program, Noun):
     """The program: nouns live in ``swarmctl.commands`` and are imported when asked for."""
 
     def __init__(self, *args: Any, nouns: dict[str, str], **kwargs: Any) -> None:
@@ -158,16 +172,6 @@ class Root(Noun):
             return None
         command: click.Command = importlib.import_module(f"swarmctl.commands.{name}").command
         return command
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the program; an output that takes nothing any more is a failure like any other."""
-        try:
-            return super().main(*args, **kwargs)
-        except OSError as error:
-            click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
-            # What is buffered cannot be written at exit either, and nobody should be told so twice.
-            sys.stdout = None
-            sys.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the nouns without importing them."""

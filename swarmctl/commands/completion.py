@@ -16,8 +16,13 @@ def command(context: click.Context, shell: str) -> None:
 
     For bash: swarmctl completion bash > /etc/bash_completion.d/swarmctl
     """
+    click.echo(script(context, shell, "swarmctl"))
+
+
+def script(context: click.Context, shell: str, program: str) -> str:
+    """Return the completion script of a shell for a program."""
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
-    completion = found(context.find_root().command, {}, "swarmctl", "_SWARMCTL_COMPLETE")
-    click.echo(completion.source())
+    variable = f"_{program.upper().replace('-', '_')}_COMPLETE"
+    return found(context.find_root().command, {}, program, variable).source()

@@ -138,6 +138,16 @@ class KeyFile:
             self._state = state
             return NodeFiles(certificate, _plain_pem(state))
 
+    def peek(self) -> KeyHeaders | None:
+        """Return the data keys as they are on disk, or None if there is no key file. Changes nothing.
+
+        Raises:
+            NodeLockedError: the unlock key does not open the key.
+            StateDirError: the file cannot be read.
+        """
+        content = files.read(self._key)
+        return None if content is None else self._open(content).headers
+
     def write(self, cert_pem: bytes, key_pem: bytes, kek: Kek | None = None) -> None:
         """Put a new pair in place; headers stay.
 

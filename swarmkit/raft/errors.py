@@ -14,6 +14,7 @@ RaftError
 ├── ApplyError                  the state machine refused a committed entry: managers have diverged
 ├── MembershipError             an invalid change of the group; nothing was changed
 │   └── QuorumRiskError         the group might not be able to decide any more afterwards
+├── RecoveryError               no new group can be forced from what is on this disk
 ├── TransferError               the leadership was not handed over
 └── ProposalQueueFullError      too many proposals wait (also a ProposalError); try again later
 """
@@ -93,6 +94,10 @@ class MembershipError(RaftError):
 
 class QuorumRiskError(MembershipError):
     """A removal after which the reachable members might not be a majority; nothing was changed."""
+
+
+class RecoveryError(RaftError):
+    """No new group can be forced from what is on this disk; the text says why. Nothing was changed."""
 
 
 class TransferError(RaftError):

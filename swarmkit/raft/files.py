@@ -29,12 +29,8 @@ class AppendFile(Protocol):
         ...
 
 
-class FileSystem(Protocol):
-    """What the log and the snapshots need of a disk. All methods block and raise OSError."""
-
-    def make_folder(self, folder: Path) -> None:
-        """Make ``folder`` and its missing parents, mode 0700, durably."""
-        ...
+class Readable(Protocol):
+    """What reading needs of a disk. All methods block and raise OSError."""
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in ``folder``, sorted; none if it does not exist."""
@@ -42,6 +38,14 @@ class FileSystem(Protocol):
 
     def read(self, path: Path) -> bytes:
         """Return the whole content."""
+        ...
+
+
+class FileSystem(Readable, Protocol):
+    """What the log and the snapshots need of a disk. All methods block and raise OSError."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make ``folder`` and its missing parents, mode 0700, durably."""
         ...
 
     def create(self, path: Path) -> AppendFile:

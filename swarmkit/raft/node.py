@@ -18,6 +18,7 @@ from swarmkit.raft.files import FileSystem, OsFiles
 from swarmkit.raft.group import GroupChanges
 from swarmkit.raft.lanes import ThreadLane
 from swarmkit.raft.membership import pick_raft_id
+from swarmkit.raft.recovery import recover_storage
 from swarmkit.raft.storage import Storage, erase_storage, found_storage, join_storage, open_storage
 from swarmkit.raft.transport import Mailbox, NoLinks, PeerLinks
 from swarmkit.raft.wal import Identity
@@ -94,6 +95,8 @@ class RaftNode:
         joined: what ``Join`` answered, for a node without a log that joins an existing group. A node that has
             a log goes on with it, and takes only addresses from this until its log tells the members.
         join: asked by ``start`` for ``joined`` if there is no log; without either, a group is founded.
+        force_new_cluster: make this member the only one of its group before it starts (``recovery.py``). For
+            the first start of a process only: later ones would throw out who has joined since.
         files: the disk.
         links: carries messages to other members.
         lanes: threads; made and closed here unless given.
@@ -115,6 +118,7 @@ class RaftNode:
         on_removed: Callable[[], None] | None = None,
         joined: JoinReply | None = None,
         join: Callable[[], Awaitable[JoinReply]] | None = None,
+        force_new_cluster: bool = False,
         files: FileSystem | None = None,
         links: PeerLinks | None = None,
         lanes: Lanes | None = None,
@@ -133,6 +137,7 @@ class RaftNode:
         self._on_removed = on_removed
         self._joined = joined
         self._join = join
+        self._force_new_cluster = force_new_cluster
         self._files = files or OsFiles()
         self._links = links or NoLinks()
         self._lanes = lanes or Lanes(ThreadLane("raft-log"), ThreadLane("raft-snapshots"))
@@ -153,6 +158,7 @@ class RaftNode:
 
         Raises:
             StorageError: the raft directory cannot be trusted or written; nothing was changed.
+            RecoveryError: there is nothing to force a new cluster from; nothing was changed.
             LibraryError: the wrong consensus library is installed.
             Exception: whatever ``join`` raises; nothing was changed.
         """
@@ -188,6 +194,10 @@ class RaftNode:
 
     def _open(self) -> Storage | None:
         segment_bytes = self._config.segment_bytes
+        if self._force_new_cluster:
+            return recover_storage(
+                self._files, self._state_dir, self._cipher, self._node_id, self._addr, segment_bytes
+            )
         return open_storage(self._files, self._state_dir, self._cipher, self._node_id, segment_bytes)
 
     def _begin(self) -> Storage:

@@ -51,7 +51,7 @@ class Replica:
             ValueError: its payload is of a kind that is not known.
             DecodeError: it is no payload at all.
         """
-        _payload(image)
+        read_payload(image)
 
     def restore(self, image: Image) -> None:
         """Replace both states by a snapshot's.
@@ -59,12 +59,18 @@ class Replica:
         Raises:
             ValueError, DecodeError: as ``check``; nothing was changed.
         """
-        payload = _payload(image)
+        payload = read_payload(image)
         self.membership.restore(payload.membership)
         self.machine.restore(payload.store)
 
 
-def _payload(image: Image) -> SnapshotPayload:
+def read_payload(image: Image) -> SnapshotPayload:
+    """Return what a snapshot carries.
+
+    Raises:
+        ValueError: its payload is of a kind that is not known.
+        DecodeError: it is no payload at all.
+    """
     payload = SnapshotPayload.FromString(image.payload)
     if payload.version != api.Snapshot.V0:
         raise ValueError(f"snapshot of version {payload.version} is not known")

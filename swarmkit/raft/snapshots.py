@@ -15,7 +15,7 @@ from swarmkit.log import get_logger
 from swarmkit.raft import records
 from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import SnapshotDamagedError, WrongKeyError, write_failure
-from swarmkit.raft.files import FileSystem, remove_leftovers, write_new
+from swarmkit.raft.files import FileSystem, Readable, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SnapshotHeader, SnapshotTrailer
 from swarmkit.raft.records import Entry, Kind
 from swarmkit.raft.wal import Identity
@@ -91,14 +91,7 @@ class SnapshotStore:
             remove_leftovers(self._files, self._folder)
         except OSError as error:
             log.warning("cannot remove an unfinished snapshot", folder=self._folder, error=error)
-        try:
-            return decode(self._files.read(path), self._cipher)
-        except InvalidKeyError as error:
-            raise WrongKeyError("no known data key decrypts the snapshot", path) from error
-        except records.BadFrameError as error:
-            raise SnapshotDamagedError(f"snapshot is damaged ({error.reason})", path, error.offset) from error
-        except (ValueError, DecodeError) as error:
-            raise SnapshotDamagedError(f"snapshot is damaged ({error})", path) from error
+        return read_snapshot(self._files, path, self._cipher)
 
     def prune(self, keep_old: int) -> int | None:
         """Delete all but the newest and ``keep_old`` older ones; return the index of the oldest that stays.
@@ -117,8 +110,31 @@ class SnapshotStore:
         return _index_of(kept[0]) if kept else None
 
     def _names(self) -> list[str]:
-        names = [n for n in self._files.names(self._folder) if n.endswith(SUFFIX) and not n.startswith(".")]
-        return sorted(names, key=lambda name: (_index_of(name), name))
+        return snapshot_names(self._files, self._folder)
+
+
+def snapshot_names(files: Readable, folder: Path) -> list[str]:
+    """Return the names of the snapshots in ``folder``, the newest last."""
+    names = [n for n in files.names(folder) if n.endswith(SUFFIX) and not n.startswith(".")]
+    return sorted(names, key=lambda name: (_index_of(name), name))
+
+
+def read_snapshot(files: Readable, path: Path, cipher: RecordCipher) -> Image:
+    """Read and verify a snapshot file. Changes nothing.
+
+    Raises:
+        SnapshotDamagedError: it cannot be trusted.
+        WrongKeyError: no key of ``cipher`` opens it.
+        OSError: it cannot be read.
+    """
+    try:
+        return decode(files.read(path), cipher)
+    except InvalidKeyError as error:
+        raise WrongKeyError("no known data key decrypts the snapshot", path) from error
+    except records.BadFrameError as error:
+        raise SnapshotDamagedError(f"snapshot is damaged ({error.reason})", path, error.offset) from error
+    except (ValueError, DecodeError) as error:
+        raise SnapshotDamagedError(f"snapshot is damaged ({error})", path) from error
 
 
 def encode(image: Image, identity: Identity, cipher: RecordCipher) -> Iterator[bytes]:

@@ -66,13 +66,17 @@ def open_storage(
     return Storage(wal, state, snapshots, image)
 
 
-def _reconcile(wal: WriteAheadLog, state: LogState, image: Image | None, folder: Path) -> None:
-    """Check that the log continues the snapshot; finish an installation that was interrupted."""
+def missing_replacement(state: LogState, image: Image | None, folder: Path) -> Replace | None:
+    """Check that the log continues the snapshot; return the record that an interrupted installation lacks.
+
+    Raises:
+        SnapshotGapError: it does not.
+    """
     first = state.next_index - len(state.entries)
     if image is None:
         if first > 1:
             raise SnapshotGapError(f"the raft log begins at entry {first}, but there is no snapshot", folder)
-        return
+        return None
     if first > image.index:
         raise SnapshotGapError(
             f"the raft log begins at entry {first}, but the newest snapshot ends at {image.index}", folder
@@ -80,10 +84,19 @@ def _reconcile(wal: WriteAheadLog, state: LogState, image: Image | None, folder:
     at_end = state.entries[image.index - first] if image.index < state.next_index else None
     if at_end is None or at_end.term != image.term:
         # A snapshot from the leader is made durable before the log is replaced: that last step is missing.
+        return Replace((image.previous, image.last))
+    return None
+
+
+def _reconcile(wal: WriteAheadLog, state: LogState, image: Image | None, folder: Path) -> None:
+    """Check that the log continues the snapshot; finish an installation that was interrupted."""
+    replacement = missing_replacement(state, image, folder)
+    if image is None:
+        return
+    if replacement is not None:
         log.warning(
             "the raft log ends before the snapshot or differs from it; replaced", snapshot=image.index
         )
-        replacement = Replace((image.previous, image.last))
         wal.append([replacement], image.index)
         state.take(replacement)
     state.commit = max(state.commit, image.index)

@@ -4,7 +4,7 @@ Methods of ``WriteAheadLog`` block and belong to one thread at a time: the start
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from swarmkit.log import get_logger
 from swarmkit.raft import records
 from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import LogDamagedError, WrongKeyError, write_failure
-from swarmkit.raft.files import AppendFile, FileSystem, remove_leftovers, write_new
+from swarmkit.raft.files import AppendFile, FileSystem, Readable, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SegmentHeader
 from swarmkit.raft.records import Entry, Frame, Kind, Record, Replace, Term, Truncate
 
@@ -51,6 +51,11 @@ class LogState:
     def clamped_commit(self) -> int:
         """The commit index, never beyond the last entry: the tail behind it may be lost (H20)."""
         return min(self.commit, self.next_index - 1)
+
+    @classmethod
+    def begin(cls, header: SegmentHeader) -> "LogState":
+        """Return what the header of the oldest segment establishes."""
+        return cls(header.next_index, header.term, header.vote, header.commit)
 
     def take(self, record: Record) -> None:
         """Apply one record.
@@ -175,14 +180,17 @@ class WriteAheadLog:
         """The segment being written."""
         return self._segments[-1].path
 
-    def append(self, batch: Sequence[Record], commit: int) -> None:
+    def append(self, batch: Sequence[Record], commit: int, new_segment: bool = False) -> None:
         """Write ``batch`` and the commit index and sync, all in one go.
+
+        A power cut may leave the beginning of a batch. With ``new_segment`` it leaves all or nothing: a
+        segment gets its name when it is complete.
 
         Raises:
             WriteFailedError: nothing of it may be acknowledged, and the log must not be used any more.
         """
         try:
-            if self._current_bytes >= self._segment_bytes:
+            if new_segment or self._current_bytes >= self._segment_bytes:
                 self._append_to_new_segment(batch, commit)
             else:
                 data = _batch(self.cipher, self._tail, batch, commit)
@@ -224,6 +232,83 @@ class WriteAheadLog:
         self._current.close()
 
 
+@dataclass(frozen=True)
+class ScannedSegment:
+    """A segment as it lies on the disk; all its checksums match.
+
+    Attributes:
+        path: the file.
+        size: its length in bytes; more than ``segment.end`` if its tail is torn.
+        segment: its records, still sealed.
+    """
+
+    path: Path
+    size: int
+    segment: records.Segment
+
+
+def scan_log(files: Readable, folder: Path) -> Iterator[ScannedSegment]:
+    """Read the segments in ``folder`` one by one, and check that they follow each other. Changes nothing.
+
+    Raises:
+        LogDamagedError: a segment is missing or damaged.
+        OSError: a file cannot be read.
+    """
+    names = segment_names(files, folder)
+    before: ScannedSegment | None = None
+    for name in names:
+        before = scan_segment(files, folder / name, name == names[-1], before)
+        yield before
+
+
+def segment_names(files: Readable, folder: Path) -> list[str]:
+    """Return the names of the segments in ``folder``, the oldest first."""
+    return [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
+
+
+def scan_segment(files: Readable, path: Path, is_last: bool, before: ScannedSegment | None) -> ScannedSegment:
+    """Read one segment and check that it follows ``before``. Changes nothing.
+
+    Args:
+        files: the disk.
+        path: the segment.
+        is_last: it is the newest one: its tail may be torn.
+        before: the segment before it; None: the oldest one, or one that cannot be read.
+
+    Raises:
+        LogDamagedError: it is damaged, or one before it is missing.
+        OSError: it cannot be read.
+    """
+    data = files.read(path)
+    try:
+        segment = records.read_segment(data, is_last)
+    except records.BadFrameError as error:
+        raise LogDamagedError(f"raft log is damaged ({error.reason})", path, error.offset) from error
+    if before is not None:
+        old, new, batches = before.segment.header, segment.header, before.segment.batches
+        next_batch = batches[-1].number + 1 if batches else old.next_batch
+        if new.sequence != old.sequence + 1 or new.next_batch != next_batch:
+            raise LogDamagedError(f"raft log is damaged (segment {old.sequence + 1} is missing)", path)
+        if (new.raft_id, new.node_id) != (old.raft_id, old.node_id):
+            raise LogDamagedError("raft log is damaged (segment of another node)", path)
+    return ScannedSegment(path, len(data), segment)
+
+
+def open_record(path: Path, found: Frame, cipher: RecordCipher) -> Record:
+    """Decrypt and parse one record of a segment.
+
+    Raises:
+        LogDamagedError: it is no record of a log.
+        WrongKeyError: no key of ``cipher`` opens it.
+    """
+    try:
+        return _open_record(found, cipher)
+    except InvalidKeyError as error:
+        raise WrongKeyError("no known data key decrypts the raft log", path, found.offset) from error
+    except (ValueError, struct.error) as error:
+        raise LogDamagedError(f"raft log is damaged ({error})", path, found.offset) from error
+
+
 def open_log(
     files: FileSystem, folder: Path, cipher: RecordCipher, segment_bytes: int
 ) -> tuple[WriteAheadLog, LogState] | None:
@@ -234,30 +319,21 @@ def open_log(
         WrongKeyError: no key of ``cipher`` opens a record; nothing was changed.
         WriteFailedError: the torn tail could not be cut off.
     """
-    names = [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
-    if not names:
-        return None
-    state = LogState()
+    state: LogState | None = None
     segments: list[_SegmentFile] = []
-    last: records.Segment | None = None
-    size = 0
-    for position, name in enumerate(names):
-        path = folder / name
-        data = files.read(path)
-        size = len(data)
-        last = _read(path, data, position == len(names) - 1, last)
-        if position == 0:
-            header = last.header
-            state = LogState(header.next_index, header.term, header.vote, header.commit)
-        segments.append(_SegmentFile(last.header.sequence, path, _replay(path, last, state, cipher)))
-    assert last is not None
-    header, path = last.header, segments[-1].path
+    for file in scan_log(files, folder):
+        state = state or LogState.begin(file.segment.header)
+        max_index = replay(file, state, cipher)
+        segments.append(_SegmentFile(file.segment.header.sequence, file.path, max_index))
+    if state is None:
+        return None
+    path, last, header = file.path, file.segment, file.segment.header
     if last.torn is not None:
         log.warning(
             "cut off the torn tail of the raft log",
             file=path,
             offset=last.end,
-            bytes=size - last.end,
+            bytes=file.size - last.end,
             reason=last.torn,
         )
     try:
@@ -272,33 +348,22 @@ def open_log(
     return wal, state
 
 
-def _read(path: Path, data: bytes, is_last: bool, before: records.Segment | None) -> records.Segment:
-    try:
-        segment = records.read_segment(data, is_last)
-    except records.BadFrameError as error:
-        raise LogDamagedError(f"raft log is damaged ({error.reason})", path, error.offset) from error
-    if before is not None:
-        old, new = before.header, segment.header
-        next_batch = before.batches[-1].number + 1 if before.batches else old.next_batch
-        if new.sequence != old.sequence + 1 or new.next_batch != next_batch:
-            raise LogDamagedError(f"raft log is damaged (segment {old.sequence + 1} is missing)", path)
-        if (new.raft_id, new.node_id) != (old.raft_id, old.node_id):
-            raise LogDamagedError("raft log is damaged (segment of another node)", path)
-    return segment
+def replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
+    """Apply a segment's records to ``state``; return the highest index in it.
 
-
-def _replay(path: Path, segment: records.Segment, state: LogState, cipher: RecordCipher) -> int:
-    """Apply a segment's records to ``state``; return the highest index in it."""
+    Raises:
+        LogDamagedError, WrongKeyError: as ``open_record``, or a record does not follow from those before it.
+    """
     max_index = 0
-    for batch in segment.batches:
+    # Not the highest ever: a group that was forced anew may have taken back what a lost entry promised.
+    state.commit = file.segment.header.commit
+    for batch in file.segment.batches:
         for found in batch.frames:
+            record = open_record(file.path, found, cipher)
             try:
-                record = _open_record(found, cipher)
                 state.take(record)
-            except InvalidKeyError as error:
-                raise WrongKeyError("no known data key decrypts the raft log", path, found.offset) from error
-            except (ValueError, struct.error) as error:
-                raise LogDamagedError(f"raft log is damaged ({error})", path, found.offset) from error
+            except ValueError as error:
+                raise LogDamagedError(f"raft log is damaged ({error})", file.path, found.offset) from error
             max_index = max(max_index, _max_index((record,)))
         state.commit = max(state.commit, batch.commit)
     return max_index
@@ -329,12 +394,13 @@ def _batch(cipher: RecordCipher, tail: _Tail, batch: Sequence[Record], commit: i
     pieces = [records.batch_frame(tail.next_batch, tail.commit)]
     tail.next_batch += 1
     for record in batch:
-        pieces.append(_record_frame(cipher, record))
+        pieces.append(record_frame(cipher, record))
         tail.take(record)
     return b"".join(pieces)
 
 
-def _record_frame(cipher: RecordCipher, record: Record) -> bytes:
+def record_frame(cipher: RecordCipher, record: Record) -> bytes:
+    """Return the frame of a record, each entry sealed by itself."""
     if isinstance(record, Entry):
         return records.entry_frame(record.index, record.term, cipher.seal(record.data))
     if isinstance(record, Truncate):

@@ -84,6 +84,8 @@ class Member:
     joined: JoinReply | None = None
     node: TestNode | None = None
     links: FakeLinks | None = None
+    #: Who looks at it, if not the world's: a group that is forced anew has a history of its own.
+    checker: Checker | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -146,7 +148,7 @@ class Machines:
         """Check all running members."""
         for member in self.members.values():
             if member.node is not None:
-                self.checker.look(member.node)
+                (member.checker or self.checker).look(member.node)
 
     async def found(self, count: int) -> None:
         """Found a group and let it grow to ``count``."""
@@ -159,7 +161,7 @@ class Machines:
         member = self.members[number] = Member(number, FakeDisk(), InlineLane(self.sync_seconds))
         return member
 
-    async def start(self, member: Member) -> TestNode:
+    async def start(self, member: Member, force_new_cluster: bool = False) -> TestNode:
         """Start a member's process on what its disk holds."""
         member.links = FakeLinks(self.network)
         member.lane = InlineLane(member.lane.latency)
@@ -179,6 +181,7 @@ class Machines:
             lanes=Lanes(member.lane, InlineLane(0.002)),
             links=member.links,
             joined=member.joined,
+            force_new_cluster=force_new_cluster,
             on_removed=lambda: self._removed(member),
         )
         await node.start()
@@ -239,7 +242,7 @@ class Machines:
         member.disk = disk.after_power_cut(self._disk_rng) if power_cut else disk.after_kill()
         disk.cut_at = 0  # whatever the dying process still does reaches no disk
         member.node = None
-        self.checker.forget(node)
+        (member.checker or self.checker).forget(node)
         self.network.forget(node)
         assert node._task is not None
         node._task.cancel()
@@ -261,7 +264,7 @@ class Machines:
         member.node = None
         del self.members[member.number]
         self.network.forget(node)
-        self.checker.forget(node)
+        (member.checker or self.checker).forget(node)
         self._end(node.stop(erase=True))
 
     async def until(self, condition: Callable[[], bool], limit: float = 60) -> float:
@@ -344,6 +347,12 @@ class World(Machines):
             if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
                 raise outcome
         self._background.clear()
+
+    def part_with(self, *others: Member) -> None:
+        """Look at these as at the group that was; everybody else begins a new history."""
+        for member in others:
+            member.checker = self.checker
+        self.checker = Checker()
 
     # -- The end ------------------------------------------------------------------------------------------
 
