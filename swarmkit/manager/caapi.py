@@ -1,6 +1,6 @@
 """The certificate authority on the wire: services CA and NodeCA (contract/security.md, 6 and 15.3)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -64,19 +64,10 @@ class CaService(CAServicer):
 
 
 class NodeCaService(NodeCAServicer):
-    """Service NodeCA: certificate requests and their outcome.
+    """Service NodeCA: certificate requests and their outcome."""
 
-    Args:
-        authority: admits and signs.
-        refusal: says why a node that joins with this token is turned away before there is an object of it;
-            empty if it is not.
-    """
-
-    def __init__(
-        self, authority: CertificateAuthority, refusal: Callable[[str], str] = lambda token: ""
-    ) -> None:
+    def __init__(self, authority: CertificateAuthority) -> None:
         self._authority = authority
-        self._refusal = refusal
 
     async def IssueNodeCertificate(
         self, request: api.IssueNodeCertificateRequest, context: object
@@ -85,9 +76,6 @@ class NodeCaService(NodeCAServicer):
         caller = current_caller()
         # An address on the control socket is this manager's own, not one that was seen.
         requester = Requester(caller.node_id, caller.ip, caller.from_loopback and not caller.local)
-        refusal = "" if requester.node_id else self._refusal(request.token)
-        if refusal:
-            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, refusal)
         with _mapped():
             return await self._authority.issue(requester, request)
 

@@ -5,8 +5,8 @@ Source: contract/raft-store-manager.md, 17 to 20.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarmkit.aio import TaskOwner
@@ -21,8 +21,10 @@ from swarmkit.api import messages as api
 from swarmkit.ca.bootstrap import root_ca_object
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.ca.issuing import CertificateAuthority
+from swarmkit.ca.keyfile import KeyFile
 from swarmkit.ca.root import Root
-from swarmkit.ca.tokens import new_join_token, same_token
+from swarmkit.ca.statedir import CERTIFICATES
+from swarmkit.ca.tokens import new_join_token
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.manager.allocator import Allocator
@@ -30,7 +32,9 @@ from swarmkit.manager.caapi import CaService, NodeCaService
 from swarmkit.manager.controlapi import ControlService
 from swarmkit.manager.dispatcher import Dispatcher, DispatcherService
 from swarmkit.manager.health import CONTROL_API, RAFT, HealthService
+from swarmkit.manager.joining import join_group, join_seconds
 from swarmkit.manager.leader import Leadership, Loop, SeedError
+from swarmkit.manager.leaders import RaftLeaders
 from swarmkit.manager.logbroker import LogBroker
 from swarmkit.manager.orchestrator import (
     ConstraintEnforcer,
@@ -38,15 +42,21 @@ from swarmkit.manager.orchestrator import (
     ReplicatedOrchestrator,
     TaskReaper,
 )
+from swarmkit.manager.place import Place, Question, RaftIdFile
+from swarmkit.manager.raftapi import RaftService, grpc_probe
 from swarmkit.manager.raftgroup import RaftGroup
 from swarmkit.manager.rolemanager import RoleManager
 from swarmkit.manager.scheduler import Scheduler
 from swarmkit.manager.seed import OwnNode, seed
 from swarmkit.net.address import split_address
+from swarmkit.net.remotes import Remote
 from swarmkit.net.server import ApiServer
+from swarmkit.raft import service_pb2_grpc
 from swarmkit.raft.cipher import RecordCipher
-from swarmkit.raft.config import SnapshotPolicy
-from swarmkit.raft.node import RaftNode
+from swarmkit.raft.config import RaftConfig, SnapshotPolicy
+from swarmkit.raft.links import GrpcLinks
+from swarmkit.raft.node import JoinReply, RaftNode
+from swarmkit.raft.pipes import GrpcDialler
 from swarmkit.store import Store, Tx
 
 log = get_logger(__name__)
@@ -76,7 +86,7 @@ class ManagerConfig:
     control_socket: Path
     listen_remote: str
     advertise_remote: str
-    raft: RaftConfig = RaftConfig()
+    raft: RaftConfig = field(default_factory=RaftConfig)
     force_new_cluster: bool = False
 
 
@@ -116,21 +126,22 @@ class Manager:
         self._cluster_id = credentials.current.organization
         self._node_id = credentials.current.node_id
         self.store = Store(clock)
-        self._links = GrpcLinks(credentials, clock, rng)
-        self._joining = Joining(config, credentials, contacts, clock)
+        self._keys = keys
+        self._links = GrpcLinks(GrpcDialler(credentials), clock, rng)
+        self._place = Place(self._ask, contacts, RaftIdFile(config.state_dir / CERTIFICATES), clock)
         self._raft = RaftNode(
             state_dir=config.state_dir,
             node_id=self._node_id,
             addr=config.advertise_remote,
             machine=self.store,
-            cipher=cipher,
+            cipher=RecordCipher(keys.data_key()),
             clock=clock,
             config=config.raft,
             policy=self._snapshot_policy,
             random=rng,
             on_fatal=on_fatal,
             on_removed=on_removed,
-            join=None if root is not None else self._joining.ask,
+            join=None if root is not None else self._place.join,
             links=self._links,
             force_new_cluster=config.force_new_cluster,
         )
@@ -185,15 +196,16 @@ class Manager:
         self._warn_about(gateway.address)
         own_address = self._config.advertise_remote or gateway.address
         self._raft.set_address(own_address)
-        self._joining.own_address = own_address
+        self._place.own_address = own_address
         # Before joining: the leader asks this manager whether it is there.
         self._remote_health.set_serving(RAFT, True)
         self._raft.subscribe(self._leadership.announce)
         self._raft.watch_standing(self._leaders.changed)
+        self._raft.watch_members(lambda _: self._leaders.changed())
         await self._raft.start()
-        self._links.attach(self._raft)
+        self._links.start(self._raft.raft_id, self._raft.mailbox)
         self._owner.spawn(self._leadership.run(), "leadership")
-        self._owner.spawn(self._joining.keep_address(self._raft, self._leaders), "address")
+        self._owner.spawn(self._place.keep(self._raft.raft_id, self._leaders), "address")
         await self._wait_for_leader()
         await self._server.listen_control(self._config.control_socket)
         self._local_health.set_serving(CONTROL_API, True)
@@ -235,19 +247,31 @@ class Manager:
         await self._links.close()
         await self._raft.stop(erase)
         if erase:
-            await self._joining.forget()
+            await self._place.forget()
             await asyncio.to_thread(self._keys.drop_data_keys)
+
+    async def _ask(self, remote: Remote, question: Question) -> JoinReply:
+        timeout = join_seconds(self._config.raft)
+        return await join_group(remote.addr, self._credentials.current, question.addr, timeout)
 
     def _register(self) -> None:
         add = self._server.add
         control = ControlService(self.store, self._clock, self._raft.members, make_join_token=new_join_token)
-        add(control_pb2_grpc.add_ControlServicer_to_server, control)
-        add(dispatcher_pb2_grpc.add_DispatcherServicer_to_server, DispatcherService(self._dispatcher))
-        add(logbroker_pb2_grpc.add_LogBrokerServicer_to_server, self._log_broker)
-        add(ca_pb2_grpc.add_CAServicer_to_server, CaService(self._ca))
-        add(ca_pb2_grpc.add_NodeCAServicer_to_server, NodeCaService(self._ca, self._refusal))
+        dispatcher = DispatcherService(self._dispatcher)
+        add(control_pb2_grpc.add_ControlServicer_to_server, control, forward=True)
+        add(dispatcher_pb2_grpc.add_DispatcherServicer_to_server, dispatcher, forward=True)
+        add(logbroker_pb2_grpc.add_LogBrokerServicer_to_server, self._log_broker, forward=True)
+        add(ca_pb2_grpc.add_CAServicer_to_server, CaService(self._ca), forward=True)
+        add(ca_pb2_grpc.add_NodeCAServicer_to_server, NodeCaService(self._ca), forward=True)
         add(health_pb2_grpc.add_HealthServicer_to_server, self._remote_health, local=False)
         add(health_pb2_grpc.add_HealthServicer_to_server, self._local_health, remote=False)
+        add(
+            service_pb2_grpc.add_RaftServicer_to_server,
+            RaftService(self._raft, self._links, grpc_probe(self._credentials)),
+            local=False,
+            forward={"Join", "Leave"},
+            roles_by_store=False,
+        )
 
     def _loops(self) -> Mapping[str, Loop]:
         store, clock = self.store, self._clock
@@ -279,12 +303,10 @@ class Manager:
     def _cluster(self) -> api.Cluster | None:
         return self.store.view().get(api.Cluster, self._cluster_id)
 
-    def _refusal(self, token: str) -> str:
-        """Turn away who would become a second manager: this version runs one to a swarm."""
-        cluster = self._cluster()
-        if cluster is not None and same_token(token, cluster.root_ca.join_tokens.manager):
-            return "this version runs one manager to a swarm: join with the worker token"
-        return ""
+    def _is_manager(self, node_id: str) -> bool:
+        """Tell whether a node is a manager now; one that the store does not know yet may be."""
+        node = self.store.view().get(api.Node, node_id)
+        return node is None or node.role == api.NodeRole.MANAGER
 
     def _is_blacklisted(self, node_id: str) -> bool:
         cluster = self._cluster()

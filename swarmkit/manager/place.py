@@ -12,9 +12,9 @@ from swarmkit.ca import files
 from swarmkit.ca.errors import StateDirError
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
+from swarmkit.manager.joining import JoinError, JoinRefusedError, JoinUnavailableError
 from swarmkit.net.leaders import Leaders
 from swarmkit.net.remotes import Remote
-from swarmkit.raft.joining import JoinError, JoinRefusedError, JoinUnavailableError
 from swarmkit.raft.node import JoinReply
 
 log = get_logger(__name__)
@@ -51,7 +51,9 @@ class RaftIdFile:
         try:
             return int(content, 16) if content else 0
         except ValueError as error:
-            raise StateDirError(f"{self._path} is damaged: remove it if this node has its raft log") from error
+            raise StateDirError(
+                f"{self._path} is damaged: remove it if this node has its raft log"
+            ) from error
 
     def write(self, raft_id: int) -> None:
         """Remember a raft id.
@@ -89,8 +91,8 @@ class Question:
 Ask = Callable[[Remote, Question], Awaitable[JoinReply]]
 
 
-class Joining:
-    """Asks for a place in the group.
+class Place:
+    """A manager's place in the group: asks for it, and keeps it known.
 
     Args:
         ask: asks one manager.
@@ -119,7 +121,9 @@ class Joining:
         lost = await asyncio.to_thread(self._record.read)
         deadline = self._clock.monotonic() + PATIENCE_SECONDS
         while True:
-            failure = JoinUnavailableError("no other manager of the swarm is known: give one with --join-addr")
+            failure = JoinUnavailableError(
+                "no other manager of the swarm is known: give one with --join-addr"
+            )
             for remote in self._contacts():
                 try:
                     return await self._ask(remote, Question(self.own_address, remote.addr, lost))
@@ -130,7 +134,7 @@ class Joining:
                 raise failure
             await self._clock.sleep(PAUSE_SECONDS)
 
-    async def keep_address(self, raft_id: int, leaders: Leaders) -> None:
+    async def keep(self, raft_id: int, leaders: Leaders) -> None:
         """Remember the raft id; then see to it that the group knows where this member is reached.
 
         A leader announces its address itself. Any other member asks the leader once, which changes nothing if

@@ -24,6 +24,7 @@ from swarmkit.ca.root import Root
 from swarmkit.ca.statedir import StateDir
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
+from swarmkit.manager.joining import JoinError
 from swarmkit.manager.manager import Manager, ManagerConfig
 from swarmkit.net.listen import ListenError
 from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError

@@ -33,6 +33,11 @@ class RaftConfig:
     max_waiting_bytes: int = 64 << 20
     segment_bytes: int = 4 << 20
 
+    @classmethod
+    def from_ticks(cls, heartbeat_seconds: float, election_seconds: float) -> "RaftConfig":
+        """tmp."""
+        return cls(heartbeat_seconds, election_seconds, 2 * election_seconds)
+
     def validate(self) -> None:
         """Refuse settings that cannot work together.
 
