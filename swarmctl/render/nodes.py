@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from swarmctl.render.table import Block, table
 from swarmctl.render.text import memory
 from swarmkit.api import messages as api
+from swarmkit.api.naming import IMPLEMENTATION_LABEL
 
 
 def node_name(node: api.Node) -> str:
@@ -65,6 +66,12 @@ def _generic(resources: Iterable[api.GenericResource]) -> dict[str, str]:
     return {kind: ",".join(values) for kind, values in found.items()}
 
 
+def _role(node: api.Node) -> str:
+    """Return the role, and the wished one while it is another."""
+    role, wished = api.NodeRole.Name(node.role), api.NodeRole.Name(node.spec.desired_role)
+    return role if role == wished else f"{role}, to become {wished}"
+
+
 def node_block(node: api.Node) -> str:
     """Return the block of ``node inspect``; parts appear only when known."""
     block = Block()
@@ -77,6 +84,7 @@ def node_block(node: api.Node) -> str:
     block.add("  Message", node.status.message)
     block.add("  Membership", api.NodeSpec.Membership.Name(node.spec.membership))
     block.add("  Availability", api.NodeSpec.Availability.Name(node.spec.availability))
+    block.add("  Role", _role(node))
     block.add("  Address", node.status.addr)
     if node.HasField("manager_status"):
         block.heading("Manager status:")
@@ -109,4 +117,5 @@ def _add_description(block: Block, description: api.NodeDescription) -> None:
         for kind, names in sorted(plugins.items()):
             block.add(f"  {kind}", f"[{' '.join(names)}]")
     block.add("Engine Version", description.engine.engine_version)
-    block.add("Engine Labels", pairs(dict(description.engine.labels)))
+    labels = {key: value for key, value in description.engine.labels.items() if key != IMPLEMENTATION_LABEL}
+    block.add("Engine Labels", pairs(labels))

@@ -7,6 +7,7 @@ from swarmctl.commands.node.inspect import inspect
 from swarmctl.commands.node.ls import ls
 from swarmctl.commands.node.membership import accept, reject
 from swarmctl.commands.node.remove import remove
+from swarmctl.commands.node.role import demote, promote
 from swarmctl.commands.node.update import activate, drain, pause, update
 
 
@@ -15,5 +16,5 @@ def command() -> None:
     """The machines of the swarm."""
 
 
-for verb in (accept, activate, drain, inspect, ls, pause, reject, remove, update):
+for verb in (accept, activate, demote, drain, inspect, ls, pause, promote, reject, remove, update):
     command.add_command(verb)

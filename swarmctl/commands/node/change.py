@@ -2,20 +2,15 @@
 
 from collections.abc import Callable
 
-import click
-
-from swarmctl.client import connect
+from swarmctl.client import Client
 from swarmkit.api import messages as api
 
 
-def change_node(context: click.Context, name: str, change: Callable[[api.NodeSpec], None]) -> None:
+def change_node(client: Client, name: str, change: Callable[[api.NodeSpec], None]) -> api.Node:
     """Update a node's spec by what ``change`` does to a copy of it; it raises ``Failure`` to refuse."""
-    with connect(context) as client:
-        node = client.node(name)
-        spec = api.NodeSpec()
-        spec.CopyFrom(node.spec)
-        change(spec)
-        client.call(
-            client.control.UpdateNode,
-            api.UpdateNodeRequest(node_id=node.id, node_version=node.meta.version, spec=spec),
-        )
+    node = client.node(name)
+    spec = api.NodeSpec()
+    spec.CopyFrom(node.spec)
+    change(spec)
+    request = api.UpdateNodeRequest(node_id=node.id, node_version=node.meta.version, spec=spec)
+    return client.call(client.control.UpdateNode, request).node

@@ -4,6 +4,7 @@ import click
 
 from swarmctl.base import Failure, Verb
 from swarmctl.client import connect
+from swarmctl.commands.node.change import change_node
 from swarmkit.api import messages as api
 
 
@@ -12,17 +13,14 @@ from swarmkit.api import messages as api
 @click.pass_context
 def accept(context: click.Context, node: str) -> None:
     """Admit a node that waits as PENDING."""
-    with connect(context) as client:
-        found = client.node(node)
-        if found.spec.membership == api.NodeSpec.ACCEPTED:
+
+    def change(spec: api.NodeSpec) -> None:
+        if spec.membership == api.NodeSpec.ACCEPTED:
             raise Failure(f"Node {node} was already accepted")
-        spec = api.NodeSpec()
-        spec.CopyFrom(found.spec)
         spec.membership = api.NodeSpec.ACCEPTED
-        client.call(
-            client.control.UpdateNode,
-            api.UpdateNodeRequest(node_id=found.id, node_version=found.meta.version, spec=spec),
-        )
+
+    with connect(context) as client:
+        change_node(client, node, change)
 
 
 @click.command("reject", cls=Verb)

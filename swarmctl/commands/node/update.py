@@ -3,6 +3,7 @@
 import click
 
 from swarmctl.base import Failure, Verb
+from swarmctl.client import connect
 from swarmctl.commands.node.change import change_node
 from swarmctl.flags import values
 from swarmkit.api import messages as api
@@ -16,7 +17,8 @@ def _set_availability(
             raise Failure(f"Node {node} {already}")
         spec.availability = wanted
 
-    change_node(context, node, change)
+    with connect(context) as client:
+        change_node(client, node, change)
 
 
 @click.command("activate", cls=Verb)
@@ -60,4 +62,5 @@ def update(context: click.Context, node: str, label: tuple[str, ...]) -> None:
         spec.annotations.labels.clear()
         spec.annotations.labels.update(labels)
 
-    change_node(context, node, change)
+    with connect(context) as client:
+        change_node(client, node, change)

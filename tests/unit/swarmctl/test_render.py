@@ -10,6 +10,7 @@ from swarmctl.render.services import service_block, service_table
 from swarmctl.render.table import table
 from swarmctl.render.tasks import list_table, ordered, task_block, task_table, wanted
 from swarmkit.api import messages as api
+from swarmkit.api.naming import IMPLEMENTATION_LABEL
 
 NOW = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
 
@@ -171,6 +172,32 @@ def test_node_ls_has_the_columns_of_the_tour() -> None:
         "Availability",
         "Manager status",
     ]
+
+
+def test_a_member_that_cannot_be_reached_is_shown_as_such() -> None:
+    away = node()
+    away.manager_status.reachability = api.RaftMemberStatus.UNREACHABLE
+    assert manager_status(away) == "UNREACHABLE"
+
+
+def test_node_inspect_shows_the_role_and_the_wished_one_while_they_differ() -> None:
+    promoted = node()
+    assert _line(node_block(promoted), "Role") == "WORKER"
+    promoted.spec.desired_role = api.NodeRole.MANAGER
+    assert _line(node_block(promoted), "Role") == "WORKER, to become MANAGER"
+
+
+def test_node_inspect_does_not_show_the_mark_of_this_project() -> None:
+    marked = node()
+    marked.description.engine.labels[IMPLEMENTATION_LABEL] = "0.1.0"
+    assert "Engine Labels" not in node_block(marked)
+    marked.description.engine.labels["disk"] = "ssd"
+    assert _line(node_block(marked), "Engine Labels") == "disk=ssd"
+
+
+def _line(block: str, title: str) -> str:
+    lines = dict(line.split(" : ", 1) for line in block.splitlines() if " : " in line)
+    return {key.strip(): value.strip() for key, value in lines.items()}[title]
 
 
 def test_node_inspect_leaves_out_what_is_not_known() -> None:
