@@ -54,15 +54,18 @@ from swarmkit.net.server import ApiServer
 from swarmkit.raft import service_pb2_grpc
 from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
+from swarmkit.raft.errors import RaftError
 from swarmkit.raft.links import GrpcLinks
 from swarmkit.raft.node import JoinReply, RaftNode
 from swarmkit.raft.pipes import GrpcDialler
-from swarmkit.store import Store, Tx
+from swarmkit.store import ProposalError, Store, Tx
 
 log = get_logger(__name__)
 
 #: How long a start waits for this manager to lead before it goes on without, in seconds.
 LEADERSHIP_WAIT = 10.0
+#: How long a manager that stops tries to hand the leadership over, in seconds.
+HANDOVER_SECONDS = 3.0
 
 
 class FoundingError(SeedError):
@@ -242,13 +245,24 @@ class Manager:
         self._remote_health.set_serving(RAFT, False)
         self._local_health.set_serving(CONTROL_API, False)
         # Ending the loops first ends the streams of the nodes, which would use up the server's grace.
+        await self._step_aside()
         await self._owner.close()
-        await self._server.stop()
         await self._links.close()
+        await self._server.stop()
         await self._raft.stop(erase)
         if erase:
             await self._place.forget()
             await asyncio.to_thread(self._keys.drop_data_keys)
+
+    async def _step_aside(self) -> None:
+        """Hand the leadership over before going, so that the swarm need not find out by itself."""
+        if not self._raft.may_propose or len(self._raft.members()) < 2:
+            return
+        try:
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                await self._raft.group.hand_over()
+        except (RaftError, ProposalError, TimeoutError) as error:
+            log.info("the leadership was not handed over", error=str(error))
 
     async def _ask(self, remote: Remote, question: Question) -> JoinReply:
         timeout = join_seconds(self._config.raft)

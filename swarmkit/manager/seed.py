@@ -74,8 +74,12 @@ def own_node(own: OwnNode) -> api.Node:
 
 
 def seed(tx: Tx, own: OwnNode, make_root_ca: Callable[[], api.RootCA]) -> None:
-    """Create what is missing; ``make_root_ca`` is asked only when there is no cluster object yet."""
+    """Found the swarm: with the cluster object goes the node of the manager that founds it.
+
+    PARITY: the original creates the node of each leader that has none. One that an operator has removed would
+    come back that way, should it lead once more before it hears of it.
+    """
     if not tx.find(api.Cluster, by.name(CLUSTER_NAME)):
         tx.create(default_cluster(own.cluster_id, make_root_ca()))
-    if tx.get(api.Node, own.node_id) is None:
-        tx.create(own_node(own))
+        if tx.get(api.Node, own.node_id) is None:
+            tx.create(own_node(own))

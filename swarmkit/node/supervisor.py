@@ -9,7 +9,7 @@ from typing import Protocol
 
 from swarmkit.aio import cancel_and_wait
 from swarmkit.ca.certificates import MANAGER_ROLE, WORKER_ROLE
-from swarmkit.ca.credentials import CredentialsHolder
+from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 
@@ -69,8 +69,10 @@ class ManagerSupervisor:
         self._demand_renewal = demand_renewal
         self._clock = clock
         self._changed = asyncio.Event()
-        self._unsubscribe = holder.subscribe(lambda _: self._changed.set())
+        self._unsubscribe = holder.subscribe(self._renewed)
         self._manager: RunningManager | None = None
+        #: Whether the node has been a worker since its present manager was made.
+        self._demoted = False
 
     async def start(self) -> None:
         """Start the manager with which the daemon begins.
@@ -78,8 +80,7 @@ class ManagerSupervisor:
         Raises:
             Exception: whatever starting it raises; ``stop`` is still needed.
         """
-        self._manager = await self._make(self._changed.set)
-        await self._start(self._manager)
+        await self._start(await self._made())
 
     async def run(self) -> None:
         """Follow the node's role until cancelled.
@@ -102,6 +103,15 @@ class ManagerSupervisor:
         if self._manager is not None:
             await self._manager.stop()
 
+    def _renewed(self, credentials: Credentials) -> None:
+        self._demoted = self._demoted or credentials.role == WORKER_ROLE
+        self._changed.set()
+
+    async def _made(self) -> RunningManager:
+        self._demoted = False
+        self._manager = manager = await self._make(self._changed.set)
+        return manager
+
     @property
     def _role(self) -> str:
         return self._holder.current.role
@@ -114,8 +124,7 @@ class ManagerSupervisor:
         """
         pause = FIRST_PAUSE
         while self._role == MANAGER_ROLE:
-            manager = await self._make(self._changed.set)
-            self._manager = manager
+            manager = await self._made()
             try:
                 await self._start(manager)
                 log.info("this node is a manager now")
@@ -128,21 +137,19 @@ class ManagerSupervisor:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _until_ended(self, manager: RunningManager) -> None:
-        await self._until(lambda: manager.removed or self._role != MANAGER_ROLE)
+        await self._until(lambda: manager.removed or self._demoted)
 
     async def _retire(self, manager: RunningManager) -> None:
         """End a manager that is none any more, with all that it kept."""
-        removed = manager.removed
-        log.info(
-            "this node is no longer a manager", reason="removed from the group" if removed else "demoted"
-        )
+        reason = "demoted" if self._demoted else "removed from the group"
+        log.info("this node is no longer a manager", reason=reason)
         await manager.stop(erase=True)
         self._manager = None
-        if await self._until(lambda: self._role == WORKER_ROLE, ROLE_SECONDS) or not removed:
+        if await self._until(lambda: self._demoted, ROLE_SECONDS):
             return
         # Removed from the group, and nobody has told why: the certificate says whether it is a worker now.
         self._demand_renewal()
-        if not await self._until(lambda: self._role == WORKER_ROLE, ROLE_SECONDS):
+        if not await self._until(lambda: self._demoted, ROLE_SECONDS):
             log.warning("still a manager by its certificate: this node joins the group anew")
 
     async def _until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:

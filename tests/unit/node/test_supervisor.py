@@ -22,6 +22,7 @@ from tests.fakes.loop import VirtualClock
 class FakeManager:
     def __init__(self, changed: Callable[[], None]) -> None:
         self.removed = False
+        self.stopping_seconds = 0
         self.calls: list[str] = []
         self._changed = changed
 
@@ -29,6 +30,7 @@ class FakeManager:
         self.calls.append("start")
 
     async def stop(self, erase: bool = False) -> None:
+        await asyncio.sleep(self.stopping_seconds)
         self.calls.append("erase" if erase else "stop")
 
     def be_removed(self) -> None:
@@ -154,6 +156,15 @@ async def test_promoted_again_after_a_demotion(manager: Setting) -> None:
         manager.become(role)
     await asyncio.sleep(1)
     assert [made.calls for made in manager.managers] == [["start", "erase"], ["start", "erase"]]
+
+
+async def test_promoted_again_while_the_manager_was_still_ending(manager: Setting) -> None:
+    manager.managers[0].stopping_seconds = 8
+    manager.become(WORKER_ROLE)
+    await asyncio.sleep(2)
+    manager.become(MANAGER_ROLE)
+    await asyncio.sleep(7)
+    assert [made.calls for made in manager.managers] == [["start", "erase"], ["start"]]
 
 
 async def test_what_may_pass_by_itself_is_tried_again_with_growing_pauses(worker: Setting) -> None:
