@@ -14,6 +14,7 @@ import grpc.aio
 from swarmkit.api import messages as api
 from swarmkit.api.dispatcher_pb2_grpc import DispatcherStub
 from swarmkit.api.logbroker_pb2_grpc import LogBrokerStub
+from swarmkit.net.authorization import says_removed
 from swarmkit.net.channels import describe_rpc_error
 
 _T = TypeVar("_T")
@@ -51,7 +52,7 @@ class ManagerError(Exception):
     @property
     def node_removed(self) -> bool:
         """Whether the manager says that this node was removed from the swarm (contract/security.md, 9)."""
-        return self.code == PERMISSION_DENIED and "was removed from swarm" in self.text
+        return self.code == PERMISSION_DENIED and says_removed(self.text)
 
 
 class Connection(Protocol):

@@ -126,6 +126,7 @@ class Manager:
         self._clock = clock
         self._rng = rng
         self._on_fatal = on_fatal
+        self._on_removed = on_removed
         self._cluster_id = credentials.current.organization
         self._node_id = credentials.current.node_id
         self.store = Store(clock)
@@ -143,7 +144,7 @@ class Manager:
             policy=self._snapshot_policy,
             random=rng,
             on_fatal=on_fatal,
-            on_removed=on_removed,
+            on_removed=self._was_removed,
             join=None if root is not None else self._place.join,
             links=self._links,
             force_new_cluster=config.force_new_cluster,
@@ -206,7 +207,7 @@ class Manager:
         self._raft.watch_standing(self._leaders.changed)
         self._raft.watch_members(lambda _: self._leaders.changed())
         await self._raft.start()
-        self._links.start(self._raft.raft_id, self._raft.mailbox)
+        self._links.start(self._raft.raft_id, self._raft.mailbox, self._raft.told_removed)
         self._owner.spawn(self._leadership.run(), "leadership")
         self._owner.spawn(self._place.keep(self._raft.raft_id, self._leaders), "address")
         await self._wait_for_leader()
@@ -218,7 +219,7 @@ class Manager:
     async def _wait_for_leader(self) -> None:
         try:
             async with asyncio.timeout(LEADERSHIP_WAIT):
-                while not self._leaders.leading and self._leaders.leader is None:
+                while not (self._leaders.leading or self._leaders.leader or self.removed):
                     await self._leaders.wait_change()
         except TimeoutError:
             log.warning("the swarm has no leader yet")
@@ -263,6 +264,10 @@ class Manager:
                 await self._raft.group.hand_over()
         except (RaftError, ProposalError, TimeoutError) as error:
             log.info("the leadership was not handed over", error=str(error))
+
+    def _was_removed(self) -> None:
+        self._leaders.changed()
+        self._on_removed()
 
     async def _ask(self, remote: Remote, question: Question) -> JoinReply:
         timeout = join_seconds(self._config.raft)

@@ -58,6 +58,15 @@ TABLE: Mapping[str, frozenset[str]] = {
 }
 
 
+#: What a node is told whose id is on the list of those that an operator has removed.
+_REMOVED = "was removed from swarm"
+
+
+def says_removed(text: str) -> bool:
+    """Tell whether a manager's refusal means that the caller was removed from the swarm."""
+    return _REMOVED in text
+
+
 @dataclass(frozen=True)
 class Peer:
     """The other end of one connection, as the gateway saw it.
@@ -107,7 +116,7 @@ class _Swarm:
     def reproach(self, node_id: str, organization: str, expected: frozenset[str]) -> str:
         """Say why a node with one of the ``expected`` roles must not act all the same; empty if it may."""
         if self.is_blacklisted(node_id):
-            return f"node {node_id} was removed from swarm"
+            return f"node {node_id} {_REMOVED}"
         if organization != self.cluster_id:
             return f"organization mismatch, expecting: {self.cluster_id}"
         # Where workers may call too, an old manager's certificate still is that of a node.

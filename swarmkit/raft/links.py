@@ -11,7 +11,7 @@ dials, a stream begins like this:
 import asyncio
 import math
 import random as random_module
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import grpc
 
@@ -20,6 +20,7 @@ from swarmkit.api import messages as api
 from swarmkit.ca.backoff import Backoff
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
+from swarmkit.net.authorization import says_removed
 from swarmkit.net.errors import RpcError
 from swarmkit.raft.hello import (
     AddressBook,
@@ -97,6 +98,7 @@ class GrpcLinks:
         self._random = random
         self._raft_id = 0
         self._mailbox: Mailbox | None = None
+        self._on_removed: Callable[[], None] = lambda: None
         self._book = AddressBook()
         # Members, and whoever else has a stream: at most MAX_STRANGERS.
         self._peers: dict[int, _Peer] = {}
@@ -104,14 +106,16 @@ class GrpcLinks:
         self._closed = False
         self._number = 0
 
-    def start(self, raft_id: int, mailbox: Mailbox) -> None:
+    def start(self, raft_id: int, mailbox: Mailbox, on_removed: Callable[[], None] = lambda: None) -> None:
         """Begin to dial and to take calls.
 
         Args:
             raft_id: this member.
             mailbox: of the started node.
+            on_removed: called when a member says that this node was removed from the swarm: none will ever
+                take a stream of it, so it cannot hear of it as one who was only removed from the group does.
         """
-        self._raft_id, self._mailbox = raft_id, mailbox
+        self._raft_id, self._mailbox, self._on_removed = raft_id, mailbox, on_removed
         self._owner.spawn(self._watch(), "watch")
         self._refresh()
 
@@ -215,6 +219,8 @@ class GrpcLinks:
                 return False
             except (PipeError, _RefusedError) as error:
                 self._complain(peer, member, str(error))
+                if says_removed(str(error)):
+                    self._on_removed()
                 return False
             await self._run(peer.raft_id, stream)
             return True

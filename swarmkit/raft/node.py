@@ -379,6 +379,11 @@ class RaftNode:
         if self._on_removed is not None:
             self._on_removed()
 
+    def told_removed(self) -> None:
+        """Take part no longer: another member says that this node was removed."""
+        if self._driver is not None:
+            self._driver.own_removal()
+
     @property
     def removed(self) -> bool:
         """Whether this node was removed from the group; its state is to be erased."""

@@ -157,5 +157,5 @@ def managers(count: int, executor: str = "process", flags: str = "") -> Iterator
 
 def code(error: grpc.RpcError) -> grpc.StatusCode:
     """Return the status of a failed call; the library's type for it is not public."""
-    status: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
+    status: grpc.StatusCode = error.code()
     return status
