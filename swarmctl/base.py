@@ -118,7 +118,18 @@ class Verb(click.Command):
         return super().parse_args(ctx, plain_booleans(args, self.params))
 
 
-class Noun(click.Group):
+class Group(click.Group):
+    """A command that needs another one behind it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words behind it; none at all is a question for help, not a mistake."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
+class Noun(Group):
     """A group of verbs; a few of them have a second name."""
 
     command_class = Verb
@@ -128,19 +139,12 @@ class Noun(click.Group):
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *global_options()]
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words behind the noun; none at all is a question for help, not a mistake."""
-        if not args and not ctx.resilient_parsing:
-            click.echo(ctx.get_help())
-            ctx.exit()
-        return super().parse_args(ctx, args)
-
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Find a verb by its name or its alias."""
         return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
 
 
-class Program(click.Group):
+class Program(Group):
     """A command line as a whole."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
