@@ -145,7 +145,34 @@ class Noun(Group):
 
 
 class Program(Group):
-    """A command line as a whole."""
+    """A program: commands are imported from ``package`` when asked for, so that help comes quickly.
+
+    Args:
+        nouns: what is behind the program's name, and a line of help for each.
+        package: holds a module for each of them, whose ``command`` it is.
+    """
+
+    def __init__(self, *args: Any, nouns: dict[str, str], package: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._nouns = nouns
+        self._package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the nouns, sorted."""
+        return sorted(self._nouns)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in self._nouns:
+            return None
+        module = importlib.import_module(f"{self._package}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._nouns[name]) for name in self.list_commands(ctx)])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program; an output that takes nothing any more is a failure like any other."""
@@ -159,28 +186,11 @@ class Program(Group):
 
 
 class Root(Program, Noun):
-    """The program: nouns live in ``swarmctl.commands`` and are imported when asked for."""
-
-    def __init__(self, *args: Any, nouns: dict[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._nouns = nouns
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the nouns, sorted."""
-        return sorted(self._nouns)
+    """The program ``swarmctl``."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a noun, by its name or its alias."""
-        name = self._aliases.get(cmd_name, cmd_name)
-        if name not in self._nouns:
-            return None
-        command: click.Command = importlib.import_module(f"swarmctl.commands.{name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the nouns without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, self._nouns[name]) for name in self.list_commands(ctx)])
+        return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
 
 
 class Parsed(click.ParamType[Any]):

@@ -5,6 +5,8 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +400,14 @@ def test_misuse_exits_with_2_and_a_sentence(tmp_path: Path, words: list[str]) ->
     result = run(tmp_path / "nowhere", *words)
     assert result.exit_code == 2
     assert "\nError: " in result.stderr
+
+
+def test_an_output_that_takes_nothing_is_a_sentence_and_exit_code_1(state: Path) -> None:
+    code = f"from swarmd.rafttool.main import main; main(['-d', {str(state)!r}, 'dump-wal'])"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"Error: cannot write the output: No space left on device\n"
 
 
 def test_no_word_at_all_asks_for_help() -> None:
