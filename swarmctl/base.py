@@ -118,7 +118,18 @@ class Verb(click.Command):
         return super().parse_args(ctx, plain_booleans(args, self.params))
 
 
-class Noun(click.Group):
+class Group(click.Group):
+    """A command that needs another one behind it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words behind it; none at all is a question for help, not a mistake."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
+class Noun(Group):
     """A group of verbs; a few of them have a second name."""
 
     command_class = Verb
@@ -128,20 +139,40 @@ class Noun(click.Group):
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *global_options()]
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words behind the noun; none at all is a question for help, not a mistake."""
-        if not args and not ctx.resilient_parsing:
-            click.echo(ctx.get_help())
-            ctx.exit()
-        return super().parse_args(ctx, args)
-
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Find a verb by its name or its alias."""
         return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
 
 
-class Program(click.Group):
-    """A command line as a whole."""
+class Program(Group):
+    """A program: commands are imported from ``package`` when asked for, so that help comes quickly.
+
+    Args:
+        nouns: what is behind the program's name, and a line of help for each.
+        package: holds a module for each of them, whose ``command`` it is.
+    """
+
+    def __init__(self, *args: Any, nouns: dict[str, str], package: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._nouns = nouns
+        self._package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the nouns, sorted."""
+        return sorted(self._nouns)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in self._nouns:
+            return None
+        module = importlib.import_module(f"{self._package}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._nouns[name]) for name in self.list_commands(ctx)])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program; an output that takes nothing any more is a failure like any other."""
@@ -155,28 +186,11 @@ class Program(click.Group):
 
 
 class Root(Program, Noun):
-    """The program: nouns live in ``swarmctl.commands`` and are imported when asked for."""
-
-    def __init__(self, *args: Any, nouns: dict[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._nouns = nouns
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the nouns, sorted."""
-        return sorted(self._nouns)
+    """The program ``swarmctl``."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a noun, by its name or its alias."""
-        name = self._aliases.get(cmd_name, cmd_name)
-        if name not in self._nouns:
-            return None
-        command: click.Command = importlib.import_module(f"swarmctl.commands.{name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the nouns without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, self._nouns[name]) for name in self.list_commands(ctx)])
+        return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
 
 
 class Parsed(click.ParamType[Any]):

@@ -19,7 +19,13 @@ NOUNS = {
 }
 
 
-@click.group(cls=Root, nouns=NOUNS, aliases={"svc": "service"}, context_settings=HELP)
+@click.group(
+    cls=Root,
+    nouns=NOUNS,
+    package="swarmctl.commands",
+    aliases={"svc": "service"},
+    context_settings=HELP,
+)
 def main() -> None:
     """Control a swarm.
 

@@ -348,6 +348,18 @@ def open_log(
     return wal, state
 
 
+def follow(state: LogState, record: Record, path: Path, offset: int) -> None:
+    """Apply a record to ``state``.
+
+    Raises:
+        LogDamagedError: it does not follow from those before it.
+    """
+    try:
+        state.take(record)
+    except ValueError as error:
+        raise LogDamagedError(f"raft log is damaged ({error})", path, offset) from error
+
+
 def replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
     """Apply a segment's records to ``state``; return the highest index in it.
 
@@ -360,10 +372,7 @@ def replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
     for batch in file.segment.batches:
         for found in batch.frames:
             record = open_record(file.path, found, cipher)
-            try:
-                state.take(record)
-            except ValueError as error:
-                raise LogDamagedError(f"raft log is damaged ({error})", file.path, found.offset) from error
+            follow(state, record, file.path, found.offset)
             max_index = max(max_index, _max_index((record,)))
         state.commit = max(state.commit, batch.commit)
     return max_index

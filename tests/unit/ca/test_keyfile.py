@@ -321,3 +321,15 @@ def test_the_key_it_returns_is_one_that_ssl_loads(tmp_path: Path) -> None:
 def test_headers_before_the_first_read_or_write_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(StateDirError, match="was not read"):
         KeyFile(tmp_path).data_key()
+
+
+def test_peeking_gives_the_data_keys_and_changes_nothing(tmp_path: Path) -> None:
+    assert KeyFile(tmp_path).peek() is None
+    written(tmp_path, LOCK).update_headers(lambda _: KeyHeaders(b"d" * 32, b"p" * 32, True))
+    (tmp_path / ".swarm-node.key").write_bytes(b"what reading would adopt or remove")
+    (tmp_path / ".swarm-node.crt").write_bytes(b"as well")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert KeyFile(tmp_path, UNLOCK).peek() == KeyHeaders(b"d" * 32, b"p" * 32, True)
+    with pytest.raises(NodeLockedError):
+        KeyFile(tmp_path, OTHER).peek()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

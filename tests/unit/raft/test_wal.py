@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.errors import DiskFullError, LogDamagedError, WriteFailedError, WrongKeyError
 from swarmkit.raft.records import Entry, Record, Replace, Term, Truncate
-from swarmkit.raft.wal import Identity, LogState, WriteAheadLog, open_log
+from swarmkit.raft.wal import Identity, LogState, WriteAheadLog, open_log, scan_log
 from tests.fakes.disk import FakeDisk, PowerCut
 
 FOLDER = Path("/state/raft/wal-v3-encrypted")
@@ -281,3 +281,45 @@ def test_after_a_power_cut_the_log_is_a_state_between_the_last_sync_and_the_cut(
     state = load(disk.after_power_cut(random.Random(seed)))
 
     assert state.entries in states[synced:]
+
+
+def test_a_batch_in_a_new_segment_survives_a_power_cut_whole_or_not_at_all() -> None:
+    seen = set()
+    for cut in range(1, 8):
+        for seed in range(8):
+            disk = FakeDisk()
+            wal = create(disk)
+            wal.append(entries(2, 9), 1)
+            disk.cut_at = disk.calls + cut
+            try:
+                wal.append([Truncate(5), *entries(5, 30, 2)], 30, new_segment=True)
+            except PowerCut:
+                pass
+            state = load(disk.after_power_cut(random.Random(seed)))
+            found = (state.next_index - 1, state.clamped_commit)
+            assert found in ((9, 1), (30, 30))
+            seen.add(found)
+    assert len(seen) == 2
+
+
+def test_a_new_segment_ends_what_earlier_ones_promised_beyond_the_log() -> None:
+    disk = FakeDisk()
+    create(disk).append(entries(2, 3), 500)
+    opened = open_log(disk, FOLDER, CIPHER, 4096)
+    assert opened is not None
+    opened[0].append(entries(4, 4, 2), 3, new_segment=True)
+    opened[0].append(entries(5, 5, 2), 4)
+    assert load(disk).clamped_commit == 4
+
+
+def test_scanning_leaves_a_torn_tail_and_leftovers_alone() -> None:
+    disk = FakeDisk()
+    create(disk).append(entries(2, 3), 1)
+    (path,) = disk.paths(".wal")
+    disk.overwrite(path, disk.read(path)[:-5])
+    disk.create(FOLDER / ".tmp-x.wal")
+    calls = disk.calls
+    (file,) = scan_log(disk, FOLDER)
+    assert file.segment.torn == "record cut off"
+    assert file.segment.end < file.size
+    assert disk.calls == calls

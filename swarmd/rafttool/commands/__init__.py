@@ -1,0 +1,1 @@
+"""The commands of ``swarm-rafttool``, a module each."""
