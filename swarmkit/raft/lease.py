@@ -2,23 +2,23 @@
 
 Rules: contract/pysyncobj-hazards.md, 10, "Linearizable read"; Ongaro's dissertation, 6.4.
 
-Everything a leader sends carries the number of a round; whoever has processed it puts the newest such number
-into its replies. A round that a majority has echoed, the leader itself being one of it, proves two things:
+Everything a leader sends carries the number of a round; whoever has processed it puts the newest one into its
+replies. A round that a majority has echoed, the leader itself being one of it, proves two things:
 
 - When the round began, no later term had a leader: its voters would have refused the round. This holds
   whatever clocks do.
-- Until the shortest promise of that majority is over, counted from the **beginning** of the round, there will
-  be none: each of them heard this leader no earlier than that, and elects nobody for one shortest election
-  time-out after hearing a leader. That is the lease.
+- Until the shortest promise of that majority is over, counted from the **beginning** of the round, there
+  will be none: each of them heard this leader no earlier than that, and elects nobody for one shortest
+  election time-out after hearing a leader. That is the lease.
 
 What the promise rests on:
 
 - Votes and pre-votes are refused that long (admission, R7), and the own deadline is no shorter (library).
 - A member that starts counts as having just heard a leader: in its former life it may have (driver). If its
   time-out was shortened by the restart, the old promise is not kept: wait for that long before starting.
-- The only election that passes over the promise is the one that the leader asks for itself, ``TimeoutNow``. It
-  may come late, so no lease is relied upon for the rest of a term in which one was sent, whatever became of
-  it. The heir forgets the wish in another term (elections), and its marked vote requests are for the next one.
+- The only election that passes over the promise is the one that the leader asks for itself, ``TimeoutNow``.
+  It may come late, so no lease is relied upon for the rest of a term in which one was sent, whatever became
+  of it. The heir forgets the wish in another term (elections), and its marked vote requests are for the next.
 - Members are counted at the moment of reading: groups that differ by one change share a member in any two
   majorities, and a leader begins no second change before the first is applied (group).
 
@@ -33,12 +33,12 @@ from collections.abc import Collection
 from swarmkit.raft.quorum import majority
 
 #: The part of a promise that a leader relies on: room for clocks that do not run alike. Delays of scheduling
-#: need none: a lease that was valid when it was looked at, after the read began, is proof enough, however long
-#: the read takes then.
+#: need none: a lease that was valid when it was looked at, after the read began, is proof enough, however
+#: long the read takes then.
 LEASE_FRACTION = 0.9
 
-#: What is sent within this time of a round's beginning belongs to it: bounds the rounds that are remembered to
-#: a hundred a second, besides those that somebody waits for.
+#: What is sent within this time of a round's beginning belongs to it: bounds the rounds that are remembered
+#: to a hundred a second, besides those that somebody waits for.
 ROUND_SECONDS = 0.01
 
 
@@ -100,7 +100,7 @@ class Lease:
         return sorted((self._echoed.get(peer, 0) for peer in peers), reverse=True)[needed - 1]
 
     def holds(self, now: float, peers: Collection[int]) -> bool:
-        """Tell whether nobody else can lead at ``now``, given that this node does; ``peers`` are the others."""
+        """Tell whether nobody else can lead at ``now``, given that this node does. ``peers``: the others."""
         needed = majority(len(peers) + 1) - 1
         if not needed:
             return True

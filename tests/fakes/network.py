@@ -9,6 +9,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from swarmkit.api import messages as api
 from swarmkit.raft.codec import decode, encode
@@ -70,6 +71,8 @@ class FakeNetwork:
         self.trace: list[tuple[float, Envelope]] | None = None
         self.observe: Callable[[Envelope], None] | None = None
         self.tamper: Callable[[Envelope], list[Envelope]] | None = None
+        #: Nodes whose process stands still, each with what it does, or what reaches it, once it goes on.
+        self.frozen: dict[int, list[Callable[[], None]]] = {}
         self._rng = rng or random.Random(0)
         self._free_at: dict[tuple[int, int], float] = {}
         self._queued: dict[tuple[int, int], int] = {}
@@ -89,12 +92,22 @@ class FakeNetwork:
     def forget(self, node: RaftNode) -> None:
         """Disconnect a node that is about to stop."""
         self.nodes.pop(node.raft_id, None)
+        self.frozen.pop(node.raft_id, None)
         self.refresh()
 
     def isolate(self, *raft_ids: int) -> None:
         """Cut these nodes off; no ids: connect all again."""
         self.isolated = set(raft_ids)
         self.refresh()
+
+    def freeze(self, raft_id: int) -> None:
+        """Let a node neither send nor receive, as if its process were stopped; streams stay open."""
+        self.frozen.setdefault(raft_id, [])
+
+    def thaw(self, raft_id: int) -> None:
+        """Let a frozen node go on: all that waited happens now."""
+        for late in self.frozen.pop(raft_id, []):
+            late()
 
     def cut_links(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Let these links, and no others, carry nothing."""
@@ -147,6 +160,9 @@ class FakeNetwork:
 
     def deliver(self, envelope: Envelope) -> None:
         """Send a message on its way."""
+        if envelope.source in self.frozen:
+            self.frozen[envelope.source].append(partial(self.deliver, envelope))
+            return
         self.sent += 1
         loop = asyncio.get_running_loop()
         if self.trace is not None:
@@ -200,6 +216,9 @@ class FakeNetwork:
         self._queued[link] = self._queued.get(link, 0) + len(data)
 
         def arrive() -> None:
+            if link[1] in self.frozen:
+                self.frozen[link[1]].append(arrive)
+                return
             self._queued[link] -= len(data)
             if not self.carries(*link) or self._incarnations[link[1]] != incarnation:
                 return

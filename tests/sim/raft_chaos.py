@@ -9,6 +9,7 @@ from functools import partial
 from swarmkit.raft import RaftError, SnapshotPolicy
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.network import Quality
+from tests.sim.raft_without import Rule
 from tests.sim.raft_world import Member, World, simulate
 
 
@@ -20,10 +21,12 @@ class Chaos:
         members: at first.
         seconds: of trouble, in virtual time.
         clients: writers.
+        readers: who read through confirmations of leadership.
         duplicates: whether messages arrive twice.
         reordering: whether messages overtake each other.
         losses: whether single messages get lost.
         crashes: whether machines lose power and processes are killed.
+        stalls: whether the leader's process is stopped for a while.
         changes: whether members come, go and move, and leadership is handed over.
         snapshots: entries between two.
         delay: seconds on the way in good weather.
@@ -35,10 +38,12 @@ class Chaos:
     members: int = 3
     seconds: float = 12.0
     clients: int = 4
+    readers: int = 2
     duplicates: bool = False
     reordering: bool = False
     losses: bool = False
     crashes: bool = True
+    stalls: bool = True
     changes: bool = False
     snapshots: int = 60
     delay: float = 0.001
@@ -66,6 +71,8 @@ class Nemesis:
         ]
         if chaos.crashes:
             self.acts += [self._crash, self._crash, self._crash_leader, self._crash_all]
+        if chaos.stalls:
+            self.acts.append(self._freeze)
         if chaos.changes:
             self.acts += [self._hand_over, self._add, self._remove, self._move]
 
@@ -171,6 +178,23 @@ class Nemesis:
 
             self._later(seconds, resume)
 
+    async def _freeze(self) -> None:
+        leader = self.world.leader()
+        member = self._some() if leader is None else self.world.member_of(leader)
+        if member is not None:
+            seconds = self.rng.choice((0.5, 1.5, 4.0))
+            self.world.note(f"{member.name} is stopped for {seconds} s")
+            self.world.freeze(member)
+
+            async def go_on() -> None:
+                # Its clients ask before its cycle hears of anything.
+                if member.node is not None:
+                    self.world.background(self._try(partial(self.world.read, member.node), "reading"))
+                await asyncio.sleep(0)
+                self.world.thaw(member)
+
+            self._later(seconds, go_on)
+
     async def _crash(self) -> None:
         member = self._some()
         if member is not None:
@@ -251,7 +275,7 @@ class Nemesis:
             self.world.note(f"{what} failed: {error}")
 
 
-def run_chaos(seed: int, chaos: Chaos, *, filtered: bool = True, held: bool = True) -> World:
+def run_chaos(seed: int, chaos: Chaos, *, without: Rule | None = None) -> World:
     """Run one seed: trouble, then healing, then the final check.
 
     Raises:
@@ -264,13 +288,15 @@ def run_chaos(seed: int, chaos: Chaos, *, filtered: bool = True, held: bool = Tr
         world.network.quality = Quality(delay=chaos.delay)
         for _ in range(chaos.clients):
             world.background(world.client(chaos.pause))
+        for number in range(chaos.readers):
+            world.background(world.reader(number))
         await Nemesis(world, chaos).run()
         await world.end_background()
         await world.heal()
         world.checker.check_final(world.nodes)
 
     policy = SnapshotPolicy(interval=chaos.snapshots, keep_entries=chaos.snapshots // 6)
-    return simulate(seed, story, filtered=filtered, held=held, policy=policy)
+    return simulate(seed, story, without=without, policy=policy)
 
 
 def random_chaos(seed: int) -> Chaos:
@@ -280,10 +306,12 @@ def random_chaos(seed: int) -> Chaos:
         members=rng.choice((3, 3, 5)),
         seconds=rng.choice((3.0, 3.0, 8.0)),
         clients=rng.choice((1, 2, 4)),
+        readers=rng.choice((1, 2)),
         duplicates=rng.random() < 0.4,
         reordering=rng.random() < 0.3,
         losses=rng.random() < 0.3,
         crashes=rng.random() < 0.8,
+        stalls=rng.random() < 0.8,
         changes=rng.random() < 0.5,
         snapshots=rng.choice((20, 60, 1000)),
         sync=rng.choice((0.0005, 0.0005, 0.05)),

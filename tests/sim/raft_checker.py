@@ -8,6 +8,7 @@ After every step of the loop:
 - committed entries never change, and no member forgets within a life that they are committed;
 - state machines apply the same entries in the same order, none twice; the group is equal at equal indexes;
 - what is acknowledged is applied, at the index it was acknowledged with;
+- a read behind a confirmation of leadership sees all that was acknowledged or read before it began;
 - nobody votes for two members in one term, over all its lives.
 """
 
@@ -44,12 +45,16 @@ class Checker:
         leaders: who led each term.
         history: the store's entries in the order in which they were first applied anywhere: (index, data).
         acknowledged: values that clients were told to be written.
+        floor: the newest entry that a client knows of, by an acknowledgement or a read.
+        reads: how many reads succeeded.
     """
 
     def __init__(self) -> None:
         self.leaders: dict[int, int] = {}
         self.history: list[tuple[int, bytes]] = []
         self.acknowledged: dict[bytes, int] = {}
+        self.floor = 0
+        self.reads = 0
         self._committed: dict[int, tuple[int, bytes]] = {}
         self._committed_in: dict[int, int] = {}
         self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
@@ -76,6 +81,16 @@ class Checker:
         if self._values.get(value) != index:
             raise SafetyError(f"{value!r} acknowledged at {index}, but applied at {self._values.get(value)}")
         self.acknowledged[value] = index
+        self.floor = max(self.floor, index)
+
+    def read(self, node: TestNode, floor: int) -> None:
+        """A client reads from a confirmed leader; ``floor`` was the newest known entry when it began."""
+        entries = node.machine.entries
+        newest = entries[-1][0] if entries else 0
+        if newest < floor:
+            raise SafetyError(f"{node.raft_id:x} is read at entry {newest}, but {floor} was known before")
+        self.floor = max(self.floor, newest)
+        self.reads += 1
 
     def look(self, node: TestNode) -> None:
         """Check one running member; call after each step."""

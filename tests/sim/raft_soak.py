@@ -29,7 +29,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1 << 40) if arguments.seed is None else arguments.seed
     _say(f"first seed {seed}")
     start = time.monotonic()
-    runs = acknowledged = 0
+    runs = acknowledged = reads = 0
     virtual = 0.0
     while runs == 0 or (not arguments.once and time.monotonic() - start < arguments.minutes * 60):
         chaos = random_chaos(seed + runs)
@@ -40,9 +40,11 @@ def main() -> int:
             return 1
         runs += 1
         acknowledged += len(world.checker.acknowledged)
+        reads += world.checker.reads
         virtual += chaos.seconds
     _say(
         f"{runs} runs, {virtual:.0f} s of trouble, {acknowledged} acknowledged writes, none lost, "
+        f"{reads} reads, none stale, "
         f"{time.monotonic() - start:.0f} s"
     )
     return 0

@@ -10,18 +10,12 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
-from swarmkit.raft.admission import Admission, Verdict
 from swarmkit.raft.cipher import RecordCipher
-from swarmkit.raft.dialect import to_library
-from swarmkit.raft.driver import Driver, Lanes
-from swarmkit.raft.library import Library, _Peer
-from swarmkit.raft.log import Pending
-from swarmkit.raft.messages import Append, Envelope, Message, Reply, SnapshotPart, Vote, VoteRequest
+from swarmkit.raft.driver import Lanes
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.disk import FakeDisk
 from tests.fakes.lanes import InlineLane
@@ -30,11 +24,15 @@ from tests.fakes.machine import FakeMachine
 from tests.fakes.network import FakeLinks, FakeNetwork
 from tests.fakes.raft import TestNode
 from tests.sim.raft_checker import Checker, SafetyError
+from tests.sim.raft_without import Rule, leave_out
 
 STATE = Path("/state")
 
 #: What a healthy disk takes.
 SYNC_SECONDS = 0.0005
+
+#: A reader's pause between two reads at most.
+READ_SECONDS = 0.05
 
 #: Lines of the schedule that a failure prints.
 SCHEDULE_LINES = 200
@@ -51,27 +49,6 @@ class StepLoop(VirtualLoop):
         super()._run_once()  # type: ignore[misc]  # every step of every asyncio loop is one call of it
         if self.look is not None:
             self.look()
-
-
-class Unfiltered(Admission):
-    """What the library would do by itself: its own messages pass as they come."""
-
-    def examine(self, envelope: Envelope, at: float) -> Verdict:
-        if isinstance(envelope.message, (Append, SnapshotPart, Reply, Vote, VoteRequest)):
-            return Verdict(deliver=envelope.message)
-        return super().examine(envelope, at)
-
-
-def _receive_as_it_comes(library: Library, peer: int, term: int, message: Message) -> None:
-    """Hand a message to the library without R6, which is kept behind the filter."""
-    library._core._SyncObj__onMessageReceived(_Peer(peer), to_library(term, message))
-
-
-async def _sync_too_late(
-    driver: Driver, sync: Callable[[Pending], Awaitable[None]], pending: Pending
-) -> None:
-    driver._release(driver.mailbox.take_outbox())
-    await sync(pending)
 
 
 @dataclass
@@ -98,18 +75,11 @@ class Machines:
 
     Args:
         seed: everything that happens follows from it.
-        filtered: False: let the library see everything.
-        held: False: let replies and votes leave before the sync they speak of.
+        without: a rule that members do not keep.
         policy: when members take snapshots.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        filtered: bool = True,
-        held: bool = True,
-        policy: SnapshotPolicy | None = None,
-    ) -> None:
+    def __init__(self, seed: int, without: Rule | None = None, policy: SnapshotPolicy | None = None) -> None:
         self.seed = seed
         self.rng = random.Random(f"{seed} world")
         self.network = FakeNetwork(rng=random.Random(f"{seed} network"))
@@ -124,8 +94,7 @@ class Machines:
         self.written = 0
         #: Entries that members cut off their logs.
         self.truncated = 0
-        self._filtered = filtered
-        self._held = held
+        self._without = without
         self._disk_rng = random.Random(f"{seed} disks")
         #: Numbers of machines that are joining, and names of those that may be members and never start.
         self.joining: set[int] = set()
@@ -187,11 +156,8 @@ class Machines:
         await node.start()
         assert node._driver is not None
         driver = node._driver
-        if not self._filtered:
-            driver.receiver.admission = Unfiltered(driver.state, self.config.election_min_seconds)
-            driver.library.receive = partial(_receive_as_it_comes, driver.library)  # type: ignore[method-assign]
-        if not self._held:
-            driver._sync = partial(_sync_too_late, driver, driver._sync)  # type: ignore[method-assign]
+        if self._without is not None:
+            leave_out(self._without, driver, self.config)
         deliver = driver.receiver.deliver
 
         async def deliver_unless_paused() -> None:
@@ -231,6 +197,18 @@ class Machines:
         member = self.machine(number)
         member.joined = JoinReply(raft_id, leader.members())
         return await self.start(member)
+
+    def freeze(self, member: Member) -> None:
+        """Stop a member's process as SIGSTOP does: its cycle, its messages and its clients stand still."""
+        if member.node is not None:
+            member.gate.clear()
+            self.network.freeze(member.node.raft_id)
+
+    def thaw(self, member: Member) -> None:
+        """Let a frozen member go on."""
+        member.gate.set()
+        if member.node is not None:
+            self.network.thaw(member.node.raft_id)
 
     def kill(self, member: Member, power_cut: bool = True) -> None:
         """End a member's process at once; with a power cut its disk loses or tears what was not synced."""
@@ -335,6 +313,28 @@ class World(Machines):
                 await self.write(self.rng.choice(takers), self.rng.choice((0, 0, 20, 300)))
             await asyncio.sleep(self.rng.random() * pause)
 
+    async def read(self, node: TestNode) -> bool:
+        """Read behind a confirmation; tell whether there was one. The checker demands the newest state."""
+        floor = self.checker.floor
+        try:
+            await node.confirm_leadership()
+        except ProposalError:
+            return False
+        self.checker.read(node, floor)
+        return True
+
+    async def reader(self, number: int) -> None:
+        """Read for ever at whoever believes to lead, some old leader perhaps."""
+        rng = random.Random(f"{self.seed} reader {number}")
+        while True:
+            believers = [node for node in self.nodes if node.may_propose]
+            awake = [node for node in believers if node.raft_id not in self.network.frozen]
+            if awake:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(rng.choice((0.1, 2.0))):
+                        await self.read(rng.choice(awake))
+            await asyncio.sleep(rng.random() * READ_SECONDS)
+
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside the story, until it ends or ``end_background`` is called."""
         self._background.append(asyncio.get_running_loop().create_task(work))
@@ -368,7 +368,7 @@ class World(Machines):
             await asyncio.wait(self._dying)
         for member in list(self.members.values()):
             member.lane.latency = SYNC_SECONDS
-            member.gate.set()
+            self.thaw(member)
             if member.node is None:
                 await self.start(member)
         await self.settled()
@@ -419,7 +419,7 @@ def in_world(
     seed: int = 1,
     *,
     members: int = 3,
-    filtered: bool = True,
+    without: Rule | None = None,
     policy: SnapshotPolicy | None = None,
 ) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
     """Make a test of a story in a world with a group; the story takes the world and the test's parameters."""
@@ -430,7 +430,7 @@ def in_world(
                 await world.found(members)
                 await story(world, **arguments)
 
-            simulate(seed, told, filtered=filtered, policy=policy)
+            simulate(seed, told, without=without, policy=policy)
 
         test.__name__, test.__module__, test.__doc__ = story.__name__, story.__module__, story.__doc__
         parameters = list(inspect.signature(story).parameters.values())[1:]
@@ -444,8 +444,7 @@ def simulate(
     seed: int,
     story: Callable[[World], Awaitable[None]],
     *,
-    filtered: bool = True,
-    held: bool = True,
+    without: Rule | None = None,
     policy: SnapshotPolicy | None = None,
 ) -> World:
     """Run a story in a world of its own and check it to the end.
@@ -454,7 +453,7 @@ def simulate(
         SafetyError: with the seed and the schedule.
     """
     loop = StepLoop()
-    world = World(seed, filtered, held, policy)
+    world = World(seed, without, policy)
     loop.look = world.look
 
     async def run() -> None:

@@ -30,6 +30,7 @@ from swarmkit.store.proposer import MAX_PROPOSAL_BYTES, LeadershipLostError
 from tests.fakes.network import Quality
 from tests.fakes.raft import TestNode
 from tests.sim.raft_checker import SafetyError
+from tests.sim.raft_without import Rule
 from tests.sim.raft_world import World, in_world, simulate
 
 T = TypeVar("T")
@@ -72,7 +73,9 @@ def test_a_follower_far_behind_on_a_slow_link_never_loses_what_it_confirmed(seed
 @pytest.mark.parametrize("seed", range(3))
 def test_the_library_by_itself_loses_just_that(seed: int) -> None:
     with pytest.raises(SafetyError, match="forgot that 2005 is committed"):
-        simulate(seed, _leader_dies_when_a_slow_follower_has_confirmed, filtered=False, policy=NO_SNAPSHOTS)
+        simulate(
+            seed, _leader_dies_when_a_slow_follower_has_confirmed, without=Rule.FILTER, policy=NO_SNAPSHOTS
+        )
 
 
 @pytest.mark.slow
