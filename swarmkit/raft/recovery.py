@@ -1,8 +1,8 @@
 """Bringing a group back from one survivor (contract/raft-store-manager.md, 22, "Force new cluster").
 
-Lost is what the old group acknowledged and this disk does not hold, or holds without having heard that it was
-committed. The other members are removed for ever: whoever of them comes back is told so when it calls, and
-must erase its state and join anew. Two of them that cannot reach the survivor would go on as the old group.
+Lost is what the old group acknowledged and this disk does not hold. The other members are removed for ever:
+whoever of them comes back is told so when it calls, and must erase its state and join anew. Two of them that
+cannot reach the survivor would go on as the old group.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def recover_storage(
 ) -> Storage:
     """Open log and snapshot below ``state_dir`` and make this member the only one of its group. Blocks.
 
-    Snapshot, committed entries, raft id and node id stay; ``addr`` becomes the member's address, unless it is
+    Snapshot, entries, raft id and node id stay; ``addr`` becomes the member's address, unless it is
     empty. A crash at any moment leaves the old group or the new one. May be repeated: a member that is alone
     already stays as it is.
 
@@ -54,7 +54,7 @@ def recover_storage(
 
 def _force(storage: Storage, addr: str) -> None:
     identity, state = storage.wal.identity, storage.state
-    membership, committed = _committed_members(storage)
+    membership, kept = _kept_members(storage)
     if identity.raft_id in membership.removed:
         raise RecoveryError(
             f"this manager (raft id {identity.raft_id:x}) was removed from its cluster and has no say in it:"
@@ -76,53 +76,64 @@ def _force(storage: Storage, addr: str) -> None:
     last = state.next_index - 1
     # A term of its own: an entry that is cut off here must not have the same index and term as this one.
     term = state.term + 1
-    batch: list[Record] = [Truncate(committed + 1)] if last > committed else []
-    batch += [Term(term, ""), Entry(membership_command(change), committed + 1, term)]
-    storage.wal.append(batch, committed + 1, new_segment=True)
+    batch: list[Record] = [Truncate(kept + 1)] if last > kept else []
+    batch += [Term(term, ""), Entry(membership_command(change), kept + 1, term)]
+    storage.wal.append(batch, kept + 1, new_segment=True)
     for record in batch:
         state.take(record)
-    state.commit = committed + 1
+    state.commit = kept + 1
     log.warning(
         "forced a new cluster: this manager is its only member",
         raft_id=f"{identity.raft_id:x}",
         removed=" ".join(f"{raft_id:x}" for raft_id in sorted(membership.ids - {identity.raft_id})),
-        committed=committed,
-        dropped=last - committed,
+        kept=kept,
+        dropped=last - kept,
     )
 
 
-def _committed_members(storage: Storage) -> tuple[Membership, int]:
-    """Return the group as the committed entries make it, and the index of the last one of them.
+def _kept_members(storage: Storage) -> tuple[Membership, int]:
+    """Return the group as the entries that are kept make it, and the index of the last one of them.
 
-    An entry counts as committed up to the recorded commit index, and behind it as long as this member is
-    alone: what it has synced is decided with that, only the index is recorded with the next sync.
+    PARITY: the original keeps only what it knows to be committed. A follower hears that with the next message
+    at the earliest, so its newest entries may have been acknowledged all the same: all are kept. That an
+    entry without a quorum takes effect is no harm, for its author was told that nobody knows. The one
+    exception is the removal of this very member.
     """
-    alone = frozenset({storage.wal.identity.raft_id})
-    state, image = storage.state, storage.image
+    state, image, own = storage.state, storage.image, storage.wal.identity.raft_id
     membership = Membership()
     restored = 0
     if image is not None:
         membership.restore(read_payload(image).membership)
         restored = image.index
-    committed = state.clamped_commit
+    kept = max(state.clamped_commit, restored)
     for entry in state.entries:
         if entry.index <= restored:
             continue
-        if entry.index > committed and membership.ids != alone:
-            break
-        _take(membership, entry)
-        committed = max(committed, entry.index)
-    return membership, committed
+        change = _change(entry)
+        if change is not None:
+            if entry.index > state.clamped_commit and _removes(change, own):
+                break
+            _apply(membership, change, entry.index)
+        kept = max(kept, entry.index)
+    return membership, kept
 
 
-def _take(membership: Membership, entry: Entry) -> None:
+def _removes(change: MembershipChange, own: int) -> bool:
+    if change.kind == MembershipChange.RESET:
+        return change.member.raft_id != own
+    return change.kind == MembershipChange.REMOVE and change.member.raft_id == own
+
+
+def _change(entry: Entry) -> MembershipChange | None:
     try:
         content = read_command(entry.data)
     except (ValueError, DecodeError) as error:
         raise ApplyError(entry.index, error) from error
-    if content is None or content.WhichOneof("content") != "membership":
-        return
+    return None if content is None or content.WhichOneof("content") != "membership" else content.membership
+
+
+def _apply(membership: Membership, change: MembershipChange, index: int) -> None:
     try:
-        membership.apply(content.membership)
+        membership.apply(change)
     except MembershipError as error:
-        log.debug("refused a change of the raft group, as all members did", index=entry.index, error=error)
+        log.debug("refused a change of the raft group, as all members did", index=index, error=error)

@@ -76,7 +76,7 @@ def survivor(snapshot: bool = False, tail: int = 3, removed: bool = False) -> tu
         assert isinstance(previous, Entry)
         assert isinstance(newest, Entry)
         SnapshotStore(disk, STATE / SNAPSHOT_FOLDER, CIPHER).save(Image(previous, newest, payload), OWN)
-    return disk, last
+    return disk, last + tail
 
 
 def recover(disk: FakeDisk, addr: str = ADDR) -> Storage:
@@ -107,15 +107,15 @@ def group(storage: Storage) -> Membership:
 @pytest.mark.parametrize("snapshot", [False, True], ids=["log", "snapshot"])
 @pytest.mark.parametrize("tail", [0, 3], ids=["all committed", "uncommitted tail"])
 @pytest.mark.parametrize("removed", [False, True], ids=["", "one was removed"])
-def test_the_survivor_is_alone_and_keeps_what_was_committed(snapshot: bool, tail: int, removed: bool) -> None:
-    disk, committed = survivor(snapshot, tail, removed)
+def test_the_survivor_is_alone_and_keeps_all_that_it_has(snapshot: bool, tail: int, removed: bool) -> None:
+    disk, kept = survivor(snapshot, tail, removed)
     before = opened(disk).state
     recover(disk).wal.close()
     storage = opened(disk)
 
     assert storage.wal.identity == OWN
-    assert storage.state.entries[:-1] == [entry for entry in before.entries if entry.index <= committed]
-    assert storage.state.clamped_commit == storage.state.entries[-1].index == committed + 1
+    assert storage.state.entries[:-1] == [entry for entry in before.entries if entry.index <= kept]
+    assert storage.state.clamped_commit == storage.state.entries[-1].index == kept + 1
     membership = group(storage)
     assert membership.members == [member(1)]
     assert membership.removed == {2, 3} | ({4} if removed else set())
@@ -129,10 +129,10 @@ def test_what_is_returned_is_what_the_disk_holds() -> None:
 
 
 def test_the_change_has_a_term_that_no_entry_of_the_log_ever_had() -> None:
-    disk, committed = survivor()
+    disk, kept = survivor()
     assert [entry.term for entry in opened(disk).state.entries[-3:]] == [2, 2, 2]
     state = recover(disk).state
-    assert (state.entries[-1].index, state.entries[-1].term) == (committed + 1, 3)
+    assert (state.entries[-1].index, state.entries[-1].term) == (kept + 1, 3)
     assert (state.term, state.vote) == (3, "")
 
 
@@ -141,7 +141,7 @@ def test_a_power_cut_leaves_the_old_group_or_the_new_one(snapshot: bool) -> None
     seen = set()
     for cut in range(1, 9):
         for seed in range(8):
-            disk, committed = survivor(snapshot)
+            disk, kept = survivor(snapshot)
             before = opened(disk)
             old = (group(before).ids, before.state.next_index, before.state.clamped_commit)
             disk.cut_at = disk.calls + cut
@@ -151,7 +151,7 @@ def test_a_power_cut_leaves_the_old_group_or_the_new_one(snapshot: bool) -> None
                 pass
             after = opened(disk.after_power_cut(random.Random(seed)))
             found = (group(after).ids, after.state.next_index, after.state.clamped_commit)
-            assert found in (old, (frozenset({1}), committed + 2, committed + 1))
+            assert found in (old, (frozenset({1}), kept + 2, kept + 1))
             seen.add(found)
     assert len(seen) == 2
 
@@ -172,12 +172,12 @@ def test_what_a_lone_member_synced_is_kept_although_no_commit_index_speaks_of_it
     assert [entry.index for entry in state.entries] == [1, 2, 3, 4, 5]
 
 
-def test_of_a_lone_members_tail_the_part_before_a_second_member_is_kept() -> None:
+def test_what_nobody_said_is_committed_is_kept_for_it_may_have_been_acknowledged() -> None:
     disk = FakeDisk()
     founded(disk, [([write(3), change(MembershipChange.ADD, 2, 4), write(5)], 2)])
     storage = recover(disk)
-    assert [entry.index for entry in storage.state.entries] == [1, 2, 3, 4, 5]
-    assert storage.state.entries[2] == write(3)
+    assert [entry.index for entry in storage.state.entries] == [1, 2, 3, 4, 5, 6]
+    assert storage.state.entries[4] == write(5)
     assert group(storage).removed == {2}
     assert group(storage).ids == {1}
 
@@ -243,7 +243,9 @@ def test_a_removed_member_cannot_force_anything() -> None:
 def test_a_removal_that_was_never_decided_does_not_count() -> None:
     disk = FakeDisk()
     founded(disk, [([change(MembershipChange.ADD, 2, 3), change(MembershipChange.REMOVE, 1, 4)], 3)])
-    assert group(recover(disk)).ids == {1}
+    storage = recover(disk)
+    assert group(storage).ids == {1}
+    assert storage.state.entries[-2].index == 3
 
 
 def test_another_nodes_directory_is_refused() -> None:
@@ -253,16 +255,17 @@ def test_another_nodes_directory_is_refused() -> None:
 
 
 async def test_a_forced_node_leads_at_once_and_goes_on_after_a_restart(bench: Bench) -> None:
-    bench.disk, _ = survivor()
+    bench.disk, kept = survivor()
+    values = [b"write %d" % index for index in range(COMMITTED, kept + 1)]
     node = await bench.started(force_new_cluster=True)
     assert node.raft_id == OWN.raft_id
     assert node.status().term > 2
     assert [known.raft_id for known in node.members()] == [1]
-    assert node.machine.values == [b"write %d" % COMMITTED]
+    assert node.machine.values == values
     await node.write(b"new")
 
     node = await bench.restarted()
-    assert node.machine.values == [b"write %d" % COMMITTED, b"new"]
+    assert node.machine.values == [*values, b"new"]
     assert [known.raft_id for known in node.members()] == [1]
 
 
