@@ -198,6 +198,9 @@ class Driver:
                 self.library.expect_silence(_JOINING_SECONDS)
         for raft_id in sorted(counted - members):
             self.library.remove_peer(raft_id)
+            # Before the removed member hears of it and erases its log: should this one restart and not know
+            # that the removal is decided, it would wait for that member's vote for ever.
+            self.log.record_commit()
         self._tell_members()
         if self.raft_id in self.replica.membership.removed:
             self.own_removal()

@@ -23,11 +23,19 @@ _REPLACEMENT_ENTRIES = 2
 
 @dataclass(frozen=True)
 class Pending:
-    """What one sync has to write: records, the commit index beside them, and how far old entries may go."""
+    """What one sync has to write.
+
+    Attributes:
+        records: in order.
+        commit: the commit index that goes beside them.
+        drop_before: below it old entries may go.
+        alone: write the commit index even if there are no records.
+    """
 
     records: list[Record]
     commit: int
     drop_before: int
+    alone: bool = False
 
 
 class Tail(Sequence[Entry]):
@@ -122,6 +130,7 @@ class RaftLog(EntryList):
         self._pending: list[Record] = []
         self._replacing: list[Entry] | None = None
         self._drop_before = 0
+        self._record_commit = False
         #: Entries before a snapshot that stay for slow followers; set by the driver.
         self.keep_entries = 500
         #: Entries from here on stay on disk although memory may drop them: an older snapshot is kept.
@@ -163,7 +172,7 @@ class RaftLog(EntryList):
         self._drop_before = first if self.disk_floor is None else min(first, self.disk_floor)
 
     def setRaftCommitIndex(self, index: int) -> None:
-        """Note the commit index; it is written with the next sync, never alone."""
+        """Note the commit index; it is written with the next sync, alone only after ``record_commit``."""
         self._commit = index
 
     def getRaftCommitIndex(self) -> int:
@@ -192,14 +201,19 @@ class RaftLog(EntryList):
 
     # -- What the driver calls ----------------------------------------------------------------------------
 
+    def record_commit(self) -> None:
+        """Have the next sync write the commit index in any case."""
+        self._record_commit = True
+
     def take_pending(self) -> Pending | None:
         """Take what has collected since the last call; None if there is nothing to write or to delete."""
         if self._replacing is not None:
             raise RuntimeError("the log was cleared and not filled again")
-        if not self._pending and not self._drop_before:
+        if not self._pending and not self._drop_before and not self._record_commit:
             return None
-        pending = Pending(self._pending, self.getRaftCommitIndex(), self._drop_before)
-        self._pending, self._drop_before = [], 0
+        commit = self.getRaftCommitIndex()
+        pending = Pending(self._pending, commit, self._drop_before, self._record_commit)
+        self._pending, self._drop_before, self._record_commit = [], 0, False
         return pending
 
     def write(self, pending: Pending) -> None:
@@ -208,7 +222,7 @@ class RaftLog(EntryList):
         Raises:
             WriteFailedError: nothing of it may be acknowledged; the node must stop.
         """
-        if pending.records:
+        if pending.records or pending.alone:
             self._wal.append(pending.records, pending.commit)
         if pending.drop_before:
             try:

@@ -322,3 +322,21 @@ async def _kill_in_the_dark(world: World, number: int) -> None:
     member = world.members[number]
     await member.disk.dark.wait()
     world.kill(member)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_last_member_needs_nobody_after_a_power_cut_once_the_other_has_erased_its_log(seed: int) -> None:
+    @in_world(seed=seed, members=2)
+    async def story(world: World) -> None:
+        leader = await world.elected()
+        (other,) = world.followers()
+        gone = world.member_of(other)
+        await leader.group.remove(other.raft_id)
+        await world.until(lambda: gone.number not in world.members, limit=10)
+        alone = world.member_of(leader)
+        world.kill(alone)
+        again = await world.start(alone)
+        await world.until(lambda: again.may_propose, limit=5)
+        assert _ids(again) == [again.raft_id]
+
+    story()
