@@ -21,6 +21,8 @@ NAMES = (
     "version",
     "scheduler",
     "raft",
+    "failover",
+    "large",
 )
 
 

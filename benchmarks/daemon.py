@@ -13,6 +13,7 @@ from swarmkit.api import messages as api
 from swarmkit.api.control_pb2_grpc import ControlStub
 from swarmkit.net.channels import unix_channel
 from tests.integration.harness import Swarm, swarm
+from tests.integration.managers import Managers, managers
 
 if TYPE_CHECKING:
     from swarmkit.api.control_pb2_grpc import ControlAsyncStub
@@ -32,6 +33,13 @@ def one_manager(executor: str = "simulated", engine: str | None = None, flags: s
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def three_managers(executor: str = "simulated") -> Iterator[Managers]:
+    """Three managers, the first of which leads; everything of them is gone afterwards."""
+    with managers(3, executor) as made:
+        yield made
 
 
 @contextlib.asynccontextmanager
