@@ -1,7 +1,7 @@
 """CreateService over the control socket, 64 clients at once, with one manager and with three.
 
-``python -m benchmarks.create_parallel [--json]``. Every write is synced to disk. Each client has a connection of
-its own, as programs do.
+``python -m benchmarks.create_parallel [--json]``. Every write is synced to disk. Each client has a connection
+of its own, as programs do.
 """
 
 import asyncio

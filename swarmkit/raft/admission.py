@@ -124,6 +124,7 @@ class Verdict:
         answer: what is sent back, besides what the library sends.
         refused: why the message is not handed on as it came, for the log; empty: it is.
         alarming: the refusal is no matter of timing: somebody is broken or hostile.
+        outrun: the sender wants to lead and cannot, because this member's log is ahead of its own.
     """
 
     deliver: Message | None = None
@@ -131,6 +132,7 @@ class Verdict:
     answer: Message | None = None
     refused: str = ""
     alarming: bool = False
+    outrun: bool = False
 
 
 #: Tells the library that the leader lives, and nothing about the log.
@@ -324,7 +326,7 @@ class Admission:
             return Verdict(refused="a leader lives")
         last = view.log.last_index
         if (message.last_term, message.last_index) < (view.log.term_at(last) or 0, last):
-            return Verdict(refused="its log is behind")
+            return Verdict(refused="its log is behind", outrun=True)
         return Verdict(answer=PreVote(message.round))
 
     def _pass(self, envelope: Envelope, _: float) -> Verdict:

@@ -17,6 +17,12 @@ log = get_logger(__name__)
 #: How long a candidacy waits for committed entries to be applied before it looks again.
 _HOLD_SECONDS = 0.05
 
+#: When members ask whose leader's stream has ended, in parts of the span of election time-outs: the first one
+#: so much after the shortest time-out, as the last message may have reached the others a little later; each of
+#: the others so much after the one before.
+_FIRST_TURN = 0.1
+_TURN = 0.25
+
 
 class Candidacy:
     """Carries out what ``Elections`` decides.
@@ -96,6 +102,27 @@ class Candidacy:
                 reason=self._reason(now),
             )
             library.campaign_now()
+
+    def link_lost(self, peer: int) -> None:
+        """Note that the stream of a peer has ended. The leader's most likely ended with the leader.
+
+        Nobody votes before the shortest time-out is over, but it need not be drawn by lot who asks then: the
+        members ask in turn, so that no two of them split the votes.
+        """
+        library, state, config = self._library, self._state, self._config
+        if library.leading or peer != library.leader or state.raft_id not in state.members:
+            return
+        turn = sorted(state.members - {peer}).index(state.raft_id)
+        span = config.election_max_seconds - config.election_min_seconds
+        wait = config.election_min_seconds + span * (_FIRST_TURN + turn * _TURN)
+        due = wait - self._elections.silence(self._now())
+        if self._now() + due < library.election_deadline:
+            library.postpone_election(max(due, 0.0))
+
+    def outrun(self) -> None:
+        """Note that a member without a leader has asked whose log is behind this one's: ask instead of it."""
+        if not self._library.leading:
+            self._library.postpone_election(0.0)
 
     def _reason(self, now: float) -> str:
         if self._elections.transferring:

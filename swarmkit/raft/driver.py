@@ -263,6 +263,14 @@ class Driver:
                 self._failure.__cause__ = error
         return image
 
+    def link_lost(self, peer: int) -> None:
+        """Note that a peer's stream has ended."""
+        self._candidacy.link_lost(peer)
+
+    def outrun(self) -> None:
+        """Note that a member wants to lead whose log is behind this one's."""
+        self._candidacy.outrun()
+
     def installed(self, image: Image) -> None:
         """Go on from a snapshot that the library has taken over."""
         self.library.resume(image.index, image.index)

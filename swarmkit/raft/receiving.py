@@ -122,6 +122,14 @@ class Host(Protocol):
         """Stop: the group has removed this node."""
         ...
 
+    def link_lost(self, peer: int) -> None:
+        """Note that a peer's stream has ended."""
+        ...
+
+    def outrun(self) -> None:
+        """Note that a member wants to lead whose log is behind this one's."""
+        ...
+
 
 class Rounds(Protocol):
     """Who is told which rounds were processed (``confirmations.py``)."""
@@ -171,6 +179,8 @@ class Receiver:
         for item in self._mailbox.take_inbox():
             if isinstance(item, LinkChange):
                 self._library.set_connected(item.peer, item.connected)
+                if not item.connected:
+                    self._host.link_lost(item.peer)
             elif self._mailbox.is_current(item):
                 await self._receive(item)
 
@@ -179,6 +189,8 @@ class Receiver:
         verdict = self.admission.examine(envelope, item.at)
         if verdict.refused:
             self._note(envelope, verdict, item.at)
+        if verdict.outrun:
+            self._host.outrun()
         if verdict.deliver is not None:
             try:
                 await self._hand_on(item, verdict.deliver)

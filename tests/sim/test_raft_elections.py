@@ -93,7 +93,7 @@ async def test_a_member_whose_term_ran_ahead_finds_back_at_the_cost_of_one_elect
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_killed_leader_is_replaced_within_three_seconds(seed: int) -> None:
+def test_a_killed_leader_is_replaced_soon_after_the_shortest_time_out(seed: int) -> None:
     async def story(world: World) -> None:
         await world.found(3)
         leader = await world.elected()
@@ -105,7 +105,8 @@ def test_a_killed_leader_is_replaced_within_three_seconds(seed: int) -> None:
             if successor is not None and await world.write(successor):
                 break
             await asyncio.sleep(0.01)
-        assert asyncio.get_running_loop().time() - start < 3.0
+        # The end of its stream was noticed: nobody has to wait for more than the votes' promise.
+        assert asyncio.get_running_loop().time() - start < 1.5
 
     simulate(seed, story)
 

@@ -302,9 +302,13 @@ def test_a_leader_heeds_a_candidate_of_a_higher_term_only() -> None:
 def test_a_pre_vote_is_given_to_a_log_that_is_not_behind_when_no_leader_lives() -> None:
     assert judge(Node(), PreVoteRequest(7, 5, 2), OTHER).answer == PreVote(7)
     assert judge(Node(), PreVoteRequest(7, 4, 3), OTHER).answer == PreVote(7)
-    assert judge(Node(), PreVoteRequest(7, 4, 2), OTHER).answer is None
-    assert judge(Node(), PreVoteRequest(7, 9, 1), OTHER).answer is None
-    assert judge(Node(silence=0.5), PreVoteRequest(7, 9, 3), OTHER).answer is None
+    for behind in (PreVoteRequest(7, 4, 2), PreVoteRequest(7, 9, 1)):
+        verdict = judge(Node(), behind, OTHER)
+        assert verdict.answer is None
+        assert verdict.outrun
+    content = judge(Node(silence=0.5), PreVoteRequest(7, 4, 2), OTHER)
+    assert content.answer is None
+    assert not content.outrun
     assert judge(leader(), PreVoteRequest(7, 9, 3), OTHER).answer is None
 
 

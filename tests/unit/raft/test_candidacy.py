@@ -24,6 +24,7 @@ class Library:
     applied_index: int = 5
     commit_index: int = 5
     last_answer: float = 0.0
+    leader: int | None = 2
     did: list[object] = field(default_factory=list)
 
     def postpone_election(self, seconds: float | None = None) -> None:
@@ -162,3 +163,40 @@ def test_a_lone_leader_has_nobody_to_excuse(bench: Bench) -> None:
     bench.library.leading, bench.library.last_answer = True, 5.0
     bench.state.members = frozenset({1})
     assert bench.look(20.0) == []
+
+
+@pytest.mark.parametrize(("own", "wait"), [(1, 1.1), (3, 1.35)])
+def test_when_the_leaders_stream_ends_the_others_ask_in_turn_after_the_shortest_time_out(
+    bench: Bench, own: int, wait: float
+) -> None:
+    bench.state.raft_id = own
+    bench.elections.heard_leader(8.9)
+    bench.now = 9.0
+    bench.library.election_deadline = 10.9
+    bench.candidacy.link_lost(2)
+    assert bench.library.did == [("postpone", pytest.approx(wait - 0.1))]
+
+
+def test_a_deadline_that_is_nearer_stays_when_the_leaders_stream_ends(bench: Bench) -> None:
+    bench.elections.heard_leader(9.9)
+    bench.candidacy.link_lost(2)
+    assert bench.library.did == []
+
+
+def test_the_end_of_another_members_stream_is_no_reason_to_ask(bench: Bench) -> None:
+    bench.elections.heard_leader(8.9)
+    bench.library.election_deadline = 12.0
+    bench.candidacy.link_lost(3)
+    assert bench.library.did == []
+
+
+def test_a_leader_does_not_ask_whoever_leaves_it(bench: Bench) -> None:
+    bench.library.leading = True
+    bench.candidacy.link_lost(2)
+    bench.candidacy.outrun()
+    assert bench.library.did == []
+
+
+def test_who_is_asked_by_a_member_whose_log_is_behind_asks_instead_of_it(bench: Bench) -> None:
+    bench.candidacy.outrun()
+    assert bench.library.did == [("postpone", 0.0)]

@@ -10,6 +10,7 @@ from swarmkit.raft.messages import (
     Envelope,
     Message,
     PreVote,
+    PreVoteRequest,
     RemovedNotice,
     Reply,
     SnapshotPart,
@@ -50,6 +51,12 @@ class World:
 
     def own_removal(self) -> None:
         self.did.append("removed")
+
+    def link_lost(self, peer: int) -> None:
+        self.did.append(("lost", peer))
+
+    def outrun(self) -> None:
+        self.did.append("outrun")
 
     # the library
     def set_connected(self, peer: int, connected: bool) -> None:
@@ -114,6 +121,7 @@ async def test_everything_is_dealt_with_in_the_order_it_came(bench: Bench) -> No
     append = Append(0, 5, 1)
     assert await bench.get(Vote(), append) == [
         ("disconnected", 2),
+        ("lost", 2),
         ("receive", 2, 3, Vote()),
         ("receive", 2, 3, append),
         ("heard", 4.5),
@@ -198,3 +206,11 @@ async def test_a_round_whose_message_was_refused_or_broke_something_is_not_taken
     bench.world.broken = True
     await bench.get(Append(0, 6, 1), PART)
     assert bench.world.rounds == []
+
+
+async def test_a_member_that_wants_to_lead_with_a_log_that_is_behind_wakes_this_ones_ambition(
+    bench: Bench,
+) -> None:
+    request = PreVoteRequest(1, 2, 1)
+    bench.world.verdicts[request] = Verdict(refused="its log is behind", outrun=True)
+    assert await bench.get(request) == ["outrun"]
