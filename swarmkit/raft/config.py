@@ -1,6 +1,8 @@
 """Settings of a raft node."""
 
+import math
 from dataclasses import dataclass
+from typing import Self
 
 from swarmkit.raft.errors import RaftConfigError
 
@@ -34,9 +36,30 @@ class RaftConfig:
     segment_bytes: int = 4 << 20
 
     @classmethod
-    def from_ticks(cls, heartbeat_seconds: float, election_seconds: float) -> "RaftConfig":
-        """tmp."""
-        return cls(heartbeat_seconds, election_seconds, 2 * election_seconds)
+    def from_ticks(cls, heartbeat_seconds: float, election_seconds: float) -> Self:
+        """Return the timing that the flags ``--heartbeat-tick`` and ``--election-tick`` ask for.
+
+        Election time-outs are random between the election tick and twice that (contract/pysyncobj-hazards.md,
+        12). Members may differ in them. Who makes its election tick shorter starts again no sooner than the
+        longer one after it stopped: it may have promised a leader to be loyal for that long (``lease.py``).
+
+        Raises:
+            RaftConfigError: a sentence that names the flag.
+        """
+        ticks = (("--heartbeat-tick", heartbeat_seconds), ("--election-tick", election_seconds))
+        for flag, seconds in ticks:
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise RaftConfigError(f"{flag} is {seconds:g}: must be a number of seconds above zero")
+        if election_seconds <= 3 * heartbeat_seconds:
+            raise RaftConfigError(
+                f"--election-tick is {election_seconds:g} s: must be more than three times --heartbeat-tick, "
+                f"{heartbeat_seconds:g} s, or one late message costs a leader its office"
+            )
+        return cls(
+            heartbeat_seconds=heartbeat_seconds,
+            election_min_seconds=election_seconds,
+            election_max_seconds=2 * election_seconds,
+        )
 
     def validate(self) -> None:
         """Refuse settings that cannot work together.

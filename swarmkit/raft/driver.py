@@ -113,7 +113,7 @@ class Driver:
         self.raft_id = raft_id = storage.wal.identity.raft_id
         self.replica = Replica(machine)
         self.log = RaftLog(storage.wal, storage.state)
-        self.proposals = Proposals(config.max_waiting_proposals, config.max_waiting_bytes)
+        self.proposals = Proposals(config.max_waiting_proposals, config.max_waiting_bytes, clock.monotonic)
         self.announced = False
         self._clock = clock
         self._lanes = lanes

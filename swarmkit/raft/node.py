@@ -19,9 +19,11 @@ from swarmkit.raft.group import GroupChanges
 from swarmkit.raft.lanes import ThreadLane
 from swarmkit.raft.membership import pick_raft_id
 from swarmkit.raft.recovery import recover_storage
+from swarmkit.raft.reads import Reads
 from swarmkit.raft.storage import Storage, erase_storage, found_storage, join_storage, open_storage
 from swarmkit.raft.transport import Mailbox, NoLinks, PeerLinks
 from swarmkit.raft.wal import Identity
+from swarmkit.raft.wedge import WedgeGuard
 from swarmkit.store.proposer import (
     MAX_PROPOSAL_BYTES,
     LeadershipLostError,
@@ -75,7 +77,7 @@ class RaftStatus:
     waiting: int
 
 
-class RaftNode:
+class RaftNode(Reads):
     """One member of the group; implements ``swarmkit.store.proposer.Proposer``.
 
     All methods are called on the event loop. ``start`` restores the state machine before it returns.
@@ -145,7 +147,7 @@ class RaftNode:
         self._subscribers: list[Callable[[bool], None]] = []
         self._member_watchers: list[Callable[[list[api.RaftMember]], None]] = []
         self._standing_watchers: list[Callable[[], None]] = []
-        self._driver: Driver | None = None
+        self._driver = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._removed = False
@@ -191,6 +193,11 @@ class RaftNode:
             await self._lanes.log.run(storage.wal.close)
             raise
         self._task = self._owner.spawn(self._run(driver), "driver")
+        guard = WedgeGuard(
+            lambda: driver.proposals.oldest, lambda: _facts(driver), driver.handover.run, self._clock
+        )
+        driver.proposals.on_first = guard.stir
+        self._owner.spawn(guard.run(), "wedge guard")
 
     def _open(self) -> Storage | None:
         segment_bytes = self._config.segment_bytes
@@ -257,11 +264,6 @@ class RaftNode:
 
     # -- The Proposer -------------------------------------------------------------------------------------
 
-    @property
-    def may_propose(self) -> bool:
-        """Whether leadership is announced here: only then are proposals accepted."""
-        return self._driver is not None and self._driver.announced and not self._stopped
-
     def next_index(self) -> int:
         """Return the log index the next accepted proposal will get; exact while ``may_propose``."""
         driver = self._running()
@@ -300,38 +302,6 @@ class RaftNode:
             if content is not None and content.WhichOneof("content") == "store":
                 changes.append((entry.index, content.store))
         return changes
-
-    def _running(self) -> Driver:
-        if self._driver is None or self._stopped:
-            raise StoppedError
-        return self._driver
-
-    # -- Reading ------------------------------------------------------------------------------------------
-
-    @property
-    def has_lease(self) -> bool:
-        """Whether this node leads beyond doubt at this moment: what is read next is the newest there is."""
-        driver = self._driver
-        return driver is not None and self.may_propose and driver.confirmations.holds
-
-    async def confirm_leadership(self) -> None:
-        """Return once it is certain that this node led, announced, at some moment after this call began.
-
-        What is read here afterwards contains every write that anybody was told of before the call: those of
-        earlier terms were applied before the announcement, which waits for the no-op behind them; those of
-        this term are acknowledged by this node alone, and only once applied here; and of a later term there
-        was nobody yet. Returns at once with a lease (``has_lease``); otherwise asks the members, which takes
-        one round trip, shared by all who wait. The caller brings the deadline.
-
-        Raises:
-            LeadershipLostError: this node does not lead, or was deposed while it asked.
-            StoppedError: the node is not running, or stopped while it asked.
-        """
-        driver = self._running()
-        if not driver.announced:
-            raise LeadershipLostError
-        if not driver.confirmations.holds:
-            await driver.confirmations.wait()
 
     # -- Leadership and members ---------------------------------------------------------------------------
 
@@ -469,3 +439,20 @@ class RaftNode:
         self._addr = addr
         if self._changes is not None and not self._stopped:
             self._changes.set_address(addr)
+
+
+def _facts(driver: Driver) -> dict[str, object]:
+    """Return what explains why nothing is decided, as fields of a line in the log."""
+    library = driver.library
+    return {
+        "raft_id": f"{driver.raft_id:x}",
+        "term": library.term,
+        "last_index": driver.log.last_index,
+        "commit_index": library.commit_index,
+        "applied_index": library.applied_index,
+        "waiting": len(driver.proposals),
+        "match_indexes": " ".join(
+            f"{peer:x}:{library.match_index(peer)}" + ("" if driver.mailbox.is_connected(peer) else "(away)")
+            for peer in sorted(library.peers)
+        ),
+    }

@@ -12,6 +12,7 @@ from swarmkit.store.proposer import ProposalError
 @dataclass(slots=True)
 class _Waiting:
     index: int
+    since: float
     size: int
     future: "asyncio.Future[int]"
 
@@ -19,17 +20,25 @@ class _Waiting:
 class Proposals:
     """A queue in log order with the future of each proposal. Bounded in number and bytes.
 
+    Args:
+        max_count: proposals that wait at most.
+        max_bytes: the same in bytes, unless a single one has more.
+        now: the loop's time.
+
     Invariant: ``next_index`` is exact while the driver alone feeds the log and this node leads, because the
     entries behind the log's last one are exactly those of the queue, in its order.
     """
 
-    def __init__(self, max_count: int, max_bytes: int) -> None:
+    def __init__(self, max_count: int, max_bytes: int, now: Callable[[], float]) -> None:
         self._max_count = max_count
         self._max_bytes = max_bytes
+        self._now = now
         self._queue: deque[bytes] = deque()
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self.next_index = 0
+        #: Called when a proposal begins to wait and none did before.
+        self.on_first: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,6 +47,11 @@ class Proposals:
     def has_queued(self) -> bool:
         """Whether something is to be appended."""
         return bool(self._queue)
+
+    @property
+    def oldest(self) -> tuple[int, float] | None:
+        """Index of the proposal that waits longest, and since when it does; None: none waits."""
+        return (self._waiting[0].index, self._waiting[0].since) if self._waiting else None
 
     def add(self, command: bytes) -> "asyncio.Future[int]":
         """Queue a command; its future ends with its index when it is applied.
@@ -49,8 +63,10 @@ class Proposals:
         if len(self._waiting) >= self._max_count or (self._waiting and self._bytes + size > self._max_bytes):
             raise ProposalQueueFullError(len(self._waiting))
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self.on_first()
         self._queue.append(command)
-        self._waiting.append(_Waiting(self.next_index, size, future))
+        self._waiting.append(_Waiting(self.next_index, self._now(), size, future))
         self._bytes += size
         self.next_index += 1
         return future

@@ -8,6 +8,7 @@ After every step of the loop:
 - committed entries never change, and no member forgets within a life that they are committed;
 - state machines apply the same entries in the same order, none twice; the group is equal at equal indexes;
 - what is acknowledged is applied, at the index it was acknowledged with;
+- while a leader has a lease, nobody has won a later term;
 - a read behind a confirmation of leadership sees all that was acknowledged or read before it began;
 - nobody votes for two members in one term, over all its lives.
 """
@@ -47,6 +48,7 @@ class Checker:
         acknowledged: values that clients were told to be written.
         floor: the newest entry that a client knows of, by an acknowledgement or a read.
         reads: how many reads succeeded.
+        watches_leases: whether a wrong lease fails at once, and not only when somebody reads by it.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,8 @@ class Checker:
         self.acknowledged: dict[bytes, int] = {}
         self.floor = 0
         self.reads = 0
+        self.watches_leases = True
+        self._newest_term = 0
         self._committed: dict[int, tuple[int, bytes]] = {}
         self._committed_in: dict[int, int] = {}
         self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
@@ -100,6 +104,8 @@ class Checker:
         seen = self._seen.setdefault(id(node), _Seen())
         library = driver.library
         term = library.term
+        if term < self._newest_term and self.watches_leases and node.has_lease:
+            raise SafetyError(f"{node.raft_id:x} has a lease in term {term}; {self._newest_term} was won")
         state = (term, library.leading, library.commit_index, library.applied_index, driver.log[-1])
         if (state, node.machine.restores, len(node.fatal)) == seen.state:
             return
@@ -119,6 +125,7 @@ class Checker:
     def _look_at_leader(self, node: TestNode, term: int) -> None:
         assert node._driver is not None
         raft_id, log = node.raft_id, node._driver.log
+        self._newest_term = max(self._newest_term, term)
         if self.leaders.setdefault(term, raft_id) != raft_id:
             raise SafetyError(f"{raft_id:x} and {self.leaders[term]:x} both lead term {term}")
         for index in range(log.first_index, max(self._committed, default=0) + 1):

@@ -85,6 +85,7 @@ class Machines:
         self.network = FakeNetwork(rng=random.Random(f"{seed} network"))
         self.network.queue_limit = 64 << 10
         self.checker = Checker()
+        self.checker.watches_leases = without is None
         self.network.observe = self.checker.sent
         self.members: dict[int, Member] = {}
         self.schedule: list[str] = []

@@ -11,6 +11,7 @@ from swarmkit.raft.messages import (
     Envelope,
     PreVote,
     PreVoteRequest,
+    Reply,
     TermNotice,
     TimeoutNow,
     Vote,
@@ -410,6 +411,29 @@ async def test_an_heir_that_loses_the_vote_leaves_the_group_with_another_leader(
     except TransferError:
         pass
     await world.until(lambda: leader.may_propose or other.may_propose)
+    await world.settled()
+
+
+@in_world(members=5)
+async def test_a_leader_that_gets_nothing_decided_for_thirty_seconds_makes_room(world: World) -> None:
+    leader = await world.elected()
+    heir = world.followers()[0]
+
+    def bare(envelope: Envelope) -> list[Envelope]:
+        if envelope.target != leader.raft_id or envelope.source == heir.raft_id:
+            return [envelope]
+        alive = isinstance(envelope.message, Reply)
+        return [dataclasses.replace(envelope, message=Reply(1)) if alive else envelope]
+
+    world.network.tamper = bare
+    future = leader.propose(b"confirmed by nobody but the heir")
+    start = asyncio.get_running_loop().time()
+    await asyncio.wait([future])
+    assert asyncio.get_running_loop().time() - start == pytest.approx(30.0, abs=0.5)
+    assert isinstance(future.exception(), LeadershipLostError)
+    await world.until(lambda: heir.may_propose)
+    assert await world.write(heir)
+    world.network.tamper = None
     await world.settled()
 
 

@@ -151,6 +151,13 @@ def test_without_the_rule_just_that_happens(
     with pytest.raises(SafetyError, match="is read at entry"):
         simulate(seed, story, without=rule)
 
+    async def watched(world: World) -> None:
+        world.checker.watches_leases = True
+        await story(world)
+
+    with pytest.raises(SafetyError, match="has a lease in term 1; 2 was won"):
+        simulate(seed, watched, without=rule)
+
 
 # -- What it costs ----------------------------------------------------------------------------------------
 

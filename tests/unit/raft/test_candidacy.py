@@ -200,3 +200,34 @@ def test_a_leader_does_not_ask_whoever_leaves_it(bench: Bench) -> None:
 def test_who_is_asked_by_a_member_whose_log_is_behind_asks_instead_of_it(bench: Bench) -> None:
     bench.candidacy.outrun()
     assert bench.library.did == [("postpone", 0.0)]
+
+
+def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [record.fields for record in caplog.records if record.levelname == "WARNING"]  # type: ignore[attr-defined]
+
+
+def test_a_campaign_says_why_it_is(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.elections.heard_leader(8.65)
+    bench.elections.force(3)
+    bench.look(9.9)
+    bench.look(10.05)
+    request = bench.sent[0][1]
+    assert isinstance(request, PreVoteRequest)
+    bench.elections.granted(3, request.round, 3)
+    bench.look(10.1)
+    assert _lines(caplog) == [
+        {"raft_id": "1", "term": 4, "reason": "the leader asked for it"},
+        {"raft_id": "1", "term": 4, "reason": "no leader was heard for 1.450 s"},
+    ]
+
+
+def test_who_leads_no_longer_says_why(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.candidacy.leading_changed(True)
+    bench.candidacy.leading_changed(False)
+    bench.candidacy.leading_changed(True)
+    bench.library.term = 5
+    bench.candidacy.leading_changed(False)
+    assert _lines(caplog) == [
+        {"raft_id": "1", "term": 3, "reason": "no majority answered for a time-out"},
+        {"raft_id": "1", "term": 3, "reason": "term 5 has begun"},
+    ]

@@ -10,7 +10,7 @@ from swarmkit.store.proposer import LeadershipLostError
 
 
 async def test_indexes_follow_the_order_of_the_calls() -> None:
-    proposals = Proposals(10, 1000)
+    proposals = Proposals(10, 1000, lambda: 0.0)
     proposals.next_index = 7
     first, second = proposals.add(b"a"), proposals.add(b"b")
     assert proposals.take(10, 1000) == [b"a", b"b"]
@@ -21,7 +21,7 @@ async def test_indexes_follow_the_order_of_the_calls() -> None:
 
 
 async def test_a_foreign_entry_resolves_nothing() -> None:
-    proposals = Proposals(10, 1000)
+    proposals = Proposals(10, 1000, lambda: 0.0)
     proposals.next_index = 7
     future = proposals.add(b"a")
     proposals.applied(6)
@@ -29,7 +29,7 @@ async def test_a_foreign_entry_resolves_nothing() -> None:
 
 
 async def test_an_entry_may_be_applied_and_refused() -> None:
-    proposals = Proposals(10, 1000)
+    proposals = Proposals(10, 1000, lambda: 0.0)
     proposals.next_index = 7
     future = proposals.add(b"a")
     proposals.applied(7, MembershipError("no"))
@@ -38,7 +38,7 @@ async def test_an_entry_may_be_applied_and_refused() -> None:
 
 
 async def test_a_pass_takes_at_least_one_and_no_more_than_fits() -> None:
-    proposals = Proposals(10, 1000)
+    proposals = Proposals(10, 1000, lambda: 0.0)
     for size in (300, 50, 60, 10):
         proposals.add(bytes(size))
     assert [len(c) for c in proposals.take(10, 100)] == [300]
@@ -48,7 +48,7 @@ async def test_a_pass_takes_at_least_one_and_no_more_than_fits() -> None:
 
 
 async def test_the_limits_count_what_is_not_decided() -> None:
-    proposals = Proposals(3, 100)
+    proposals = Proposals(3, 100, lambda: 0.0)
     proposals.next_index = 1
     proposals.add(bytes(150))  # one alone always fits
     with pytest.raises(ProposalQueueFullError):
@@ -64,7 +64,7 @@ async def test_the_limits_count_what_is_not_decided() -> None:
 
 
 async def test_all_fail_together_in_order_and_nothing_stays_queued() -> None:
-    proposals = Proposals(10, 100)
+    proposals = Proposals(10, 100, lambda: 0.0)
     proposals.next_index = 1
     futures = [proposals.add(b"x") for _ in range(3)]
     order: list[int] = []
@@ -81,3 +81,26 @@ async def test_all_fail_together_in_order_and_nothing_stays_queued() -> None:
     assert not proposals.has_queued
     assert proposals.take(9, 99) == []
     proposals.applied(1)  # the entry is committed after all: nobody waits any more
+
+
+async def test_the_oldest_is_known_and_the_first_that_waits_is_told_of() -> None:
+    now, told = [5.0], [0]
+    proposals = Proposals(10, 1000, lambda: now[0])
+    proposals.next_index = 7
+
+    def tell() -> None:
+        told[0] += 1
+
+    proposals.on_first = tell
+    seen = [proposals.oldest]
+    proposals.add(b"a")
+    now[0] = 6.0
+    proposals.add(b"b")
+    seen.append(proposals.oldest)
+    assert told == [1]
+    for index in (7, 8):
+        proposals.applied(index)
+        seen.append(proposals.oldest)
+    assert seen == [None, (7, 5.0), (8, 6.0), None]
+    proposals.add(b"c")
+    assert told == [2]
