@@ -1,0 +1,245 @@
+"""The project's own raft service: messages between managers, Join and Leave.
+
+Source: contract/raft-store-manager.md, 11 to 13 and 24.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import grpc
+
+from swarmkit.api import messages as api
+from swarmkit.api.health_pb2_grpc import HealthStub
+from swarmkit.ca.credentials import CredentialsHolder
+from swarmkit.log import get_logger
+from swarmkit.manager.health import RAFT
+from swarmkit.manager.joining import HEALTH_SECONDS
+from swarmkit.net.address import AddressError, join_address, split_address
+from swarmkit.net.caller import Caller, current_caller
+from swarmkit.net.channels import describe_rpc_error, member_channel
+from swarmkit.net.errors import RpcError, failed_precondition, invalid_argument, not_found
+from swarmkit.raft.errors import MembershipError, RaftError, TransferError
+from swarmkit.raft.group import GroupChanges
+from swarmkit.raft.links import GrpcLinks
+from swarmkit.raft.pipes import ServerPipe
+from swarmkit.raft.service_pb2 import JoinReply, JoinRequest, LeaveReply, LeaveRequest
+from swarmkit.raft.service_pb2_grpc import RaftServicer
+from swarmkit.store.proposer import LeadershipLostError, ProposalError
+
+log = get_logger(__name__)
+
+
+class UnhealthyError(Exception):
+    """Who wants to become a member does not answer as it must; the text says why."""
+
+
+class Member(Protocol):
+    """What the service asks of the raft node."""
+
+    @property
+    def raft_id(self) -> int:
+        """This member's raft id; 0 before the start."""
+        ...
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether raft itself says so."""
+        ...
+
+    def members(self) -> list[api.RaftMember]:
+        """Return the members; empty before the start."""
+        ...
+
+    @property
+    def group(self) -> GroupChanges:
+        """Changes the group."""
+        ...
+
+
+class HealthProbe(Protocol):
+    """Looks whether a certain node serves raft at an address."""
+
+    async def __call__(self, addr: str, node_id: str) -> None:
+        """Return if it does.
+
+        Raises:
+            UnhealthyError: it does not.
+        """
+        ...
+
+
+def grpc_probe(credentials: CredentialsHolder, timeout: float = HEALTH_SECONDS) -> HealthProbe:
+    """Return a probe with manager TLS; the certificate that answers must carry the node id (D22)."""
+
+    async def probe(addr: str, node_id: str) -> None:
+        async with member_channel(addr, credentials.current, node_id) as channel:
+            request = api.HealthCheckRequest(service=RAFT)
+            try:
+                answer = await HealthStub(channel).Check(request, timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                raise UnhealthyError(describe_rpc_error(error, addr)) from error
+        if answer.status != api.HealthCheckResponse.SERVING:
+            raise UnhealthyError("raft is not serving there")
+
+    return probe
+
+
+def joining_address(addr: str, caller: Caller) -> str:
+    """Return where the others reach a joiner: what it said, a wildcard host replaced by where it called from.
+
+    PARITY: an empty host counts as a wildcard; the original would dial itself.
+
+    Raises:
+        RpcError: INVALID_ARGUMENT.
+    """
+    try:
+        host, port = split_address(addr)
+    except AddressError as error:
+        raise invalid_argument(str(error)) from error
+    if not port:
+        raise invalid_argument(f"{addr!r} is not an address to be reached at: its port is 0")
+    if host and not _is_wildcard(host):
+        return addr
+    if not caller.ip:
+        raise invalid_argument(
+            f"{addr!r} does not say where the node is reached; give it an address of its own"
+        )
+    return join_address(caller.ip, port)
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False  # host names are left as they are
+
+
+def check_unused(members: Sequence[api.RaftMember], addr: str, node_id: str) -> None:
+    """Refuse an address that another member has (D19).
+
+    Raises:
+        RpcError: ALREADY_EXISTS.
+    """
+    for member in members:
+        if member.addr == addr and member.node_id != node_id:
+            raise RpcError(
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"the address {addr} belongs to the manager {member.node_id}: "
+                "advertise another one, or remove that manager first",
+            )
+
+
+class RaftService(RaftServicer):
+    """Service swarmkit.raft.v1.Raft; for the remote port alone.
+
+    Args:
+        node: this manager's raft node.
+        links: where streams go.
+        probe: looks at who joins.
+    """
+
+    def __init__(self, node: Member, links: GrpcLinks, probe: HealthProbe) -> None:
+        self._node = node
+        self._links = links
+        self._probe = probe
+        # Changes wait for each other here, in order: the group takes one at a time and refuses a second.
+        self._turn = asyncio.Lock()
+
+    async def Exchange(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
+        """Carry messages of another manager, for as long as it is connected."""
+        await self._links.serve(ServerPipe(context), current_caller().node_id)
+
+    async def Join(self, request: JoinRequest, _context: Any) -> JoinReply:
+        """Make the caller a member, or give it its new address.
+
+        Raises:
+            RpcError: FAILED_PRECONDITION, this manager does not lead; INVALID_ARGUMENT, the address is none,
+                or does not serve raft as this node; ALREADY_EXISTS, another member has it.
+        """
+        caller = current_caller()
+        node_id = _node_id(caller)
+        self._check_leading()
+        addr = joining_address(request.addr, caller)
+        check_unused(self._node.members(), addr, node_id)
+        try:
+            await self._probe(addr, node_id)
+        except UnhealthyError as error:
+            raise invalid_argument(
+                f"could not connect to prospective new cluster member using its advertised address {addr}:"
+                f" {error}"
+            ) from error
+        async with self._turn:
+            self._check_leading()
+            check_unused(self._node.members(), addr, node_id)
+            with _mapped():
+                raft_id = await self._node.group.add(node_id, addr)
+            log.info("a manager has joined", raft_id=f"{raft_id:x}", node_id=node_id, addr=addr)
+            return JoinReply(raft_id=raft_id, members=map(_without_status, self._node.members()))
+
+    async def Leave(self, request: LeaveRequest, _context: Any) -> LeaveReply:
+        """Remove a member; any manager may remove any, itself included.
+
+        A leader that is to be removed hands the leadership over first. Its answer is then ABORTED: whoever
+        asked asks again, and reaches the successor.
+
+        Raises:
+            RpcError: FAILED_PRECONDITION, this manager does not lead, or those left might lose the quorum;
+                NOT_FOUND, no such member; ABORTED, as above.
+        """
+        caller, raft_id = current_caller(), request.raft_id
+        _node_id(caller)
+        async with self._turn:
+            self._check_leading()
+            if raft_id not in {member.raft_id for member in self._node.members()}:
+                raise not_found(f"member {raft_id:x} not found")
+            with _mapped():
+                if raft_id == self._node.raft_id:
+                    await self._step_aside()
+                await self._node.group.remove(raft_id)
+            log.info("a manager was removed", raft_id=f"{raft_id:x}", by=caller.node_id)
+            return LeaveReply()
+
+    async def _step_aside(self) -> None:
+        group, own = self._node.group, self._node.raft_id
+        if len(self._node.members()) == 1:
+            raise failed_precondition("this is the last manager: it cannot be removed")
+        if not group.survives_removal(own):
+            raise failed_precondition(
+                f"removing member {own:x} may result in loss of quorum: too few others are reachable"
+            )
+        successor = await group.hand_over()
+        raise RpcError(
+            grpc.StatusCode.ABORTED,
+            f"the leadership was handed to member {successor:x}, which can remove this one: ask again",
+        )
+
+    def _check_leading(self) -> None:
+        if not self._node.is_leader:
+            raise failed_precondition("this manager does not lead the group: ask the leader")
+
+
+def _node_id(caller: Caller) -> str:
+    if not caller.node_id:
+        raise invalid_argument("the call says of no node who it is from")
+    return caller.node_id
+
+
+def _without_status(member: api.RaftMember) -> api.RaftMember:
+    return api.RaftMember(raft_id=member.raft_id, node_id=member.node_id, addr=member.addr)
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Turn what the group raises into what the caller reads."""
+    try:
+        yield
+    except (MembershipError, LeadershipLostError) as error:
+        raise failed_precondition(str(error)) from error
+    except TransferError as error:
+        raise RpcError(grpc.StatusCode.ABORTED, f"{error}; ask again") from error
+    except (ProposalError, RaftError) as error:
+        # Unknown outcome, or this node stops: whoever asked asks again.
+        raise RpcError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
