@@ -70,8 +70,6 @@ class CallerPipe:
             frame = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise PipeError(describe_rpc_error(error, self._addr)) from error
-        except asyncio.CancelledError:
-            raise self._interrupted() from None
         return frame if isinstance(frame, RaftFrame) else None
 
     async def write(self, frame: RaftFrame) -> None:
@@ -82,15 +80,6 @@ class CallerPipe:
             raise PipeError(describe_rpc_error(error, self._addr)) from error
         except asyncio.InvalidStateError as error:
             raise PipeError("the stream has ended") from error
-        except asyncio.CancelledError:
-            raise self._interrupted() from None
-
-    def _interrupted(self) -> BaseException:
-        """Tell a cancelled task from a call that ended with the status CANCELLED: gRPC does not."""
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            return asyncio.CancelledError()
-        return PipeError("the stream was cancelled")
 
     async def close(self) -> None:
         """Let it go at once."""

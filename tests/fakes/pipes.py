@@ -126,6 +126,18 @@ class Wire:
             await asyncio.wait(self._serving)
 
 
+class CountingMailbox(Mailbox):
+    """A mailbox that counts the streams it was told of."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(lambda: None, clock.monotonic)
+        self.streams = 0
+
+    def connected(self, peer: int) -> int:
+        self.streams += 1
+        return super().connected(peer)
+
+
 class Carrier:
     """The links of one member, a mailbox, and what came out of it."""
 
@@ -135,7 +147,7 @@ class Carrier:
         self.node_id = node_id(raft_id)
         clock = VirtualClock()
         self.links = GrpcLinks(self, clock, rng)
-        self.mailbox = Mailbox(lambda: None, clock.monotonic)
+        self.mailbox = CountingMailbox(clock)
         wire.carriers[raft_id] = self
         if start:
             self.links.start(raft_id, self.mailbox)
