@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.report import Row, main, row
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.clock import SystemClock
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.node import RaftNode
 
 ENTRY_BYTES = 700

@@ -14,15 +14,8 @@ from pathlib import Path
 
 from swarmkit.ca import files, pem
 from swarmkit.ca.certificates import check_pair
-from swarmkit.ca.encryption import (
-    KEY_BYTES,
-    InvalidKeyError,
-    encrypt_key,
-    load_key,
-    pkcs8_der,
-    seal,
-    unseal,
-)
+from swarmkit.ca.cipher import KEY_BYTES, InvalidKeyError, RecordCipher
+from swarmkit.ca.encryption import encrypt_key, load_key, pkcs8_der
 from swarmkit.ca.errors import CertificateError, NodeLockedError, StateDirError
 from swarmkit.ca.pem import PemBlock
 from swarmkit.ca.x509util import PrivateKey
@@ -218,9 +211,10 @@ class KeyFile:
 
     def _encode(self, state: _State) -> bytes:
         kek = state.kek
+        cipher = RecordCipher(kek.key, fips=self._fips)
 
         def sealed(data: bytes) -> str:
-            return base64.b64encode(seal(data, kek.key, fips=self._fips)).decode()
+            return base64.b64encode(cipher.seal(data)).decode()
 
         headers = [(_VERSION, str(kek.version))]
         if state.headers.data_key is not None:
@@ -266,11 +260,11 @@ class KeyFile:
         return _State(opened, Kek(key, version), headers, foreign)
 
     def _open_headers(self, block: PemBlock, key: bytes) -> KeyHeaders:
+        cipher = RecordCipher(key, fips=self._fips)
+
         def opened(name: str) -> bytes | None:
             text = block.header(name)
-            if text is None:
-                return None
-            return unseal(base64.b64decode(text, validate=True), key, fips=self._fips)
+            return None if text is None else cipher.open(base64.b64decode(text, validate=True))
 
         return KeyHeaders(opened(_DATA_KEY), opened(_PENDING), block.header(_NEEDS_ROTATION) == "true")
 

@@ -19,6 +19,7 @@ from swarmkit.api import (
 )
 from swarmkit.api import messages as api
 from swarmkit.ca.bootstrap import root_ca_object
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.ca.issuing import CertificateAuthority
 from swarmkit.ca.root import Root
@@ -42,7 +43,6 @@ from swarmkit.manager.scheduler import Scheduler
 from swarmkit.manager.seed import OwnNode, seed
 from swarmkit.net.address import split_address
 from swarmkit.net.server import ApiServer
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import SnapshotPolicy
 from swarmkit.raft.node import RaftNode
 from swarmkit.store import Store, Tx

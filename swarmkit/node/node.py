@@ -16,6 +16,7 @@ from swarmkit.aio import TaskOwner, cancel_and_wait
 from swarmkit.api import messages as api
 from swarmkit.ca.certificates import MANAGER_ROLE
 from swarmkit.ca.chain import tls_info, verify_chain
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.ca.enrollment import Enroller
 from swarmkit.ca.errors import CaError, CertificateError
@@ -33,7 +34,6 @@ from swarmkit.node.directory import check_directory
 from swarmkit.node.executors import make_executor
 from swarmkit.node.identity import has_log, obtain_identity
 from swarmkit.node.lock import DirectoryLock
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.errors import (
     ForeignStateError,
     LogDamagedError,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.driver import Callbacks, Driver, Lanes
 from swarmkit.raft.entries import read_command, store_command

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.log import get_logger
 from swarmkit.raft import records
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import SnapshotDamagedError, WrongKeyError, write_failure
 from swarmkit.raft.files import FileSystem, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SnapshotHeader, SnapshotTrailer

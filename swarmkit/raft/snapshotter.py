@@ -9,9 +9,9 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from swarmkit.aio import TaskOwner
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.config import SnapshotPolicy
 from swarmkit.raft.errors import StorageError
 from swarmkit.raft.lanes import Lane

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmkit.api import messages as api
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.entries import FIRST_COMMAND, membership_command
 from swarmkit.raft.errors import ForeignStateError, SnapshotGapError, write_failure
 from swarmkit.raft.files import FileSystem

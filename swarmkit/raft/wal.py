@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.log import get_logger
 from swarmkit.raft import records
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import LogDamagedError, WrongKeyError, write_failure
 from swarmkit.raft.files import AppendFile, FileSystem, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SegmentHeader

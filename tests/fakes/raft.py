@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swarmkit.raft.cipher import RecordCipher
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.node import RaftNode
 from tests.fakes.disk import FakeDisk

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
 from swarmkit.raft.admission import Admission, Verdict
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.dialect import to_library
 from swarmkit.raft.driver import Driver, Lanes
 from swarmkit.raft.library import Library, _Peer

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from swarmkit.ca import pem
-from swarmkit.ca.encryption import seal
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.ca.errors import CertificateError, NodeLockedError, StateDirError
 from swarmkit.ca.keyfile import Kek, KeyFile, KeyHeaders
 from swarmkit.ca.pem import PemBlock
@@ -175,7 +175,7 @@ def test_a_write_that_fails_changes_nothing_and_says_where(tmp_path: Path) -> No
 def test_an_encrypted_key_whose_headers_another_key_sealed_stays_locked(tmp_path: Path) -> None:
     written(tmp_path, LOCK)
     block = block_of(tmp_path)
-    record = base64.b64encode(seal(b"d" * 32, OTHER)).decode()
+    record = base64.b64encode(RecordCipher(OTHER).seal(b"d" * 32)).decode()
     for headers in ((("raft-dek", record),), (("raft-dek", "!"),), (("kek-version", "x"),)):
         (tmp_path / "swarm-node.key").write_bytes(pem.encode(dataclasses.replace(block, headers=headers)))
         with pytest.raises(NodeLockedError):
@@ -184,7 +184,7 @@ def test_an_encrypted_key_whose_headers_another_key_sealed_stays_locked(tmp_path
 
 def test_a_pending_data_key_without_a_current_one_is_an_error(tmp_path: Path) -> None:
     written(tmp_path)
-    record = base64.b64encode(seal(b"d" * 32, b"")).decode()
+    record = base64.b64encode(RecordCipher(b"").seal(b"d" * 32)).decode()
     block = dataclasses.replace(block_of(tmp_path), headers=(("raft-dek-pending", record),))
     (tmp_path / "swarm-node.key").write_bytes(pem.encode(block))
     with pytest.raises(StateDirError, match="pending DEK"):
@@ -269,7 +269,7 @@ def test_keys_of_the_legacy_form_are_read_and_written_anew(tmp_path: Path) -> No
     (tmp_path / "swarm-node.crt").write_bytes(credentials.cert_pem)
     for unlock_key in (b"", UNLOCK):
         (block,) = pem.decode(legacy(credentials.key_pem, unlock_key or None))
-        record = base64.b64encode(seal(OTHER, unlock_key)).decode()
+        record = base64.b64encode(RecordCipher(unlock_key).seal(OTHER)).decode()
         block = dataclasses.replace(
             block, headers=(*block.headers, ("kek-version", "7"), ("raft-dek", record))
         )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarmkit.raft.cipher import RecordCipher
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.raft.errors import DiskFullError, LogDamagedError, WriteFailedError, WrongKeyError
 from swarmkit.raft.records import Entry, Record, Replace, Term, Truncate
 from swarmkit.raft.wal import Identity, LogState, WriteAheadLog, open_log
