@@ -16,7 +16,7 @@ from swarmkit.ca import files, pem
 from swarmkit.ca.certificates import check_pair
 from swarmkit.ca.cipher import KEY_BYTES, InvalidKeyError, RecordCipher
 from swarmkit.ca.encryption import encrypt_key, load_key, pkcs8_der
-from swarmkit.ca.errors import CertificateError, NodeLockedError, StateDirError
+from swarmkit.ca.errors import CertificateError, KekConflictError, NodeLockedError, StateDirError
 from swarmkit.ca.pem import PemBlock
 from swarmkit.ca.x509util import PrivateKey
 
@@ -41,11 +41,24 @@ class Kek:
 
     Attributes:
         key: the unlock key; empty: the file is in clear.
-        version: of the cluster object it comes from; 0 without a key.
+        version: of the cluster object it comes from; 0: of none.
     """
 
     key: bytes = field(default=b"", repr=False)
     version: int = 0
+
+
+def is_news(present: Kek, candidate: Kek) -> bool:
+    """Tell whether a candidate from the cluster object takes the place of what encrypts the file.
+
+    Raises:
+        KekConflictError: two keys claim to be of the same version of the object.
+    """
+    if candidate.key == present.key:
+        return False
+    if candidate.version == present.version:
+        raise KekConflictError(present.version)
+    return candidate.version > present.version
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,8 @@ class KeyFile:
         Args:
             cert_pem: the chain; written normalised.
             key_pem: the key, in clear.
-            kek: encrypts the file from now on; None: as before.
+            kek: encrypts the file from now on, unless it is of an older version of the cluster object than
+                the present one; version 0 always does. None: as before.
 
         Raises:
             CertificateError: the two do not belong together.
@@ -151,12 +165,29 @@ class KeyFile:
         certificate = pem.normalize(cert_pem)
         with self._lock:
             old = self._state or _State(encoded, Kek(), KeyHeaders())
-            if kek is None:
+            if kek is None or 0 < kek.version < old.kek.version:
                 kek = old.kek
-            state = replace(old, key=encoded, kek=kek if kek.key else Kek())
+            state = replace(old, key=encoded, kek=kek, headers=_exposed(old, kek))
             files.write_atomic(self._next_certificate, certificate, CERTIFICATE_MODE)
             self._store(state)
             files.rename(self._next_certificate, self._certificate)
+
+    def follow(self, candidate: Kek) -> bool:
+        """Encrypt key and headers, in one write, under a candidate of the cluster object that is news.
+
+        Returns:
+            Whether that locked a file that lay in clear: its private key could have been read.
+
+        Raises:
+            KekConflictError: there is another key of that very version; nothing was changed.
+            StateDirError: the file cannot be written; nothing was changed.
+        """
+        with self._lock:
+            state = self._loaded()
+            if not is_news(state.kek, candidate):
+                return False
+            self._store(replace(state, kek=candidate, headers=_exposed(state, candidate)))
+            return not state.kek.key
 
     def headers(self) -> KeyHeaders:
         """Return the data keys, as last read or written."""
@@ -324,6 +355,16 @@ def _load_block(block: PemBlock, password: bytes | None, legacy: bool) -> Privat
 
 def _plain_pem(state: _State) -> bytes:
     return pem.encode(PemBlock(_PLAIN, state.key))
+
+
+def _exposed(state: _State, kek: Kek) -> KeyHeaders:
+    """Return the headers for a file that is to be encrypted under ``kek``.
+
+    A data key that lay in clear and is locked up now could have been read: it is marked to be rotated.
+    """
+    if kek.key and not state.kek.key and state.headers.data_key is not None:
+        return replace(state.headers, needs_rotation=True)
+    return state.headers
 
 
 def _check_headers(headers: KeyHeaders) -> None:

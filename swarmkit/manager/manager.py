@@ -19,9 +19,9 @@ from swarmkit.api import (
 )
 from swarmkit.api import messages as api
 from swarmkit.ca.bootstrap import root_ca_object
-from swarmkit.ca.cipher import RecordCipher
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.ca.issuing import CertificateAuthority
+from swarmkit.ca.keyfile import KeyFile
 from swarmkit.ca.root import Root
 from swarmkit.ca.tokens import new_join_token, same_token
 from swarmkit.clock import Clock
@@ -31,6 +31,7 @@ from swarmkit.manager.caapi import CaService, NodeCaService
 from swarmkit.manager.controlapi import ControlService
 from swarmkit.manager.dispatcher import Dispatcher, DispatcherService
 from swarmkit.manager.health import CONTROL_API, RAFT, HealthService
+from swarmkit.manager.keys import KeyFollower
 from swarmkit.manager.leader import Leadership, Loop, SeedError
 from swarmkit.manager.logbroker import LogBroker
 from swarmkit.manager.orchestrator import (
@@ -80,25 +81,28 @@ class Manager:
     Args:
         config: settings.
         credentials: the node's; their O is the cluster id.
-        cipher: data keys of log and snapshots.
+        key_file: data keys of log and snapshots; follows the swarm's unlock key.
         root: the root of a swarm that is founded now; None for one that exists.
         clock: time.
         rng: randomness.
         on_fatal: told, once, why the manager cannot go on.
+        on_locked: told that the node's private key lay in clear until now: it should be replaced.
     """
 
     def __init__(
         self,
         config: ManagerConfig,
         credentials: CredentialsHolder,
-        cipher: RecordCipher,
+        key_file: KeyFile,
         root: Root | None,
         clock: Clock,
         rng: random.Random,
         on_fatal: Callable[[BaseException], None],
+        on_locked: Callable[[], None],
     ) -> None:
         self._config = config
         self._credentials = credentials
+        self._key_file = key_file
         self._root = root
         self._clock = clock
         self._rng = rng
@@ -111,7 +115,7 @@ class Manager:
             node_id=self._node_id,
             addr=config.advertise_remote,
             machine=self.store,
-            cipher=cipher,
+            keys=key_file,
             clock=clock,
             policy=self._snapshot_policy,
             random=rng,
@@ -130,6 +134,9 @@ class Manager:
         )
         self._log_broker = LogBroker()
         self._ca = CertificateAuthority(self.store, clock, rng, self._cluster_id)
+        self._key_follower = KeyFollower(
+            self.store, self._cluster_id, key_file, self._raft.rotate_data_key, on_locked
+        )
         self.serving = False
         # Raft asks in every cycle; stored objects never change, so the object itself tells what is news.
         self._policy_source: api.Cluster | None = None
@@ -161,6 +168,7 @@ class Manager:
             self._raft.set_address(gateway.address)
         self._remote_health.set_serving(RAFT, True)
         self._owner.spawn(self._leadership.run(), "leadership")
+        self._owner.spawn(self._key_follower.run(), "unlock key")
         await self._wait_to_lead()
         await self._server.listen_control(self._config.control_socket)
         self._local_health.set_serving(CONTROL_API, True)
@@ -220,7 +228,7 @@ class Manager:
 
     def _seed(self, tx: Tx) -> None:
         own = OwnNode(self._node_id, self._cluster_id, self._credentials.current.cert_pem)
-        seed(tx, own, self._root_ca)
+        seed(tx, own, self._root_ca, self._key_file.kek.key)
 
     def _root_ca(self) -> api.RootCA:
         if self._root is None:

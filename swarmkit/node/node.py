@@ -16,7 +16,6 @@ from swarmkit.aio import TaskOwner, cancel_and_wait
 from swarmkit.api import messages as api
 from swarmkit.ca.certificates import MANAGER_ROLE
 from swarmkit.ca.chain import tls_info, verify_chain
-from swarmkit.ca.cipher import RecordCipher
 from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.ca.enrollment import Enroller
 from swarmkit.ca.errors import CaError, CertificateError
@@ -72,7 +71,7 @@ class Node:
         self._clock = clock
         self._rng = rng
         self._on_fatal = on_fatal
-        self._state = StateDir(config.state_dir)
+        self._state = StateDir(config.state_dir, config.unlock_key_bytes)
         self._remotes = Remotes(rng)
         self._remotes_file = RemotesFile(config.state_dir / "state.json")
         self._owner = TaskOwner("node", on_failure=on_fatal)
@@ -104,6 +103,7 @@ class Node:
         identity = await obtain_identity(self._config, self._state, self._enroller, self._clock, logged)
         self._holder = CredentialsHolder(identity.credentials)
         self._holder.subscribe(self._credentials_changed)
+        self._renewer = renewer = Renewer(self._holder, self._renew, self._clock, self._rng)
         if identity.credentials.role == MANAGER_ROLE:
             if identity.root is None and not logged:
                 raise NodeError(
@@ -112,12 +112,12 @@ class Node:
                 )
             if damage is not None:
                 log.warning("the list of managers is not needed here and is written anew", error=str(damage))
-            await self._start_manager(self._holder, identity.root)
+            await self._start_manager(self._holder, identity.root, renewer.demand)
         elif damage is not None:
             raise damage
         elif not self._remotes.known:
             raise NodeError("no manager of the swarm is known: start this node with --join-addr")
-        self._start_agent(self._holder)
+        self._start_agent(self._holder, renewer)
 
     def _know_managers(self) -> RemotesFileError | None:
         """Fill the list of managers; returns what is wrong with its file: only a worker depends on it."""
@@ -139,8 +139,9 @@ class Node:
             command=f"swarmctl node accept {node_id}",
         )
 
-    async def _start_manager(self, holder: CredentialsHolder, root: Root | None) -> None:
-        data_key = await asyncio.to_thread(self._state.key_file.data_key)
+    async def _start_manager(
+        self, holder: CredentialsHolder, root: Root | None, renew_soon: Callable[[], None]
+    ) -> None:
         config = ManagerConfig(
             self._config.state_dir,
             self._config.control_socket,
@@ -148,7 +149,7 @@ class Node:
             self._config.advertise_remote,
         )
         manager = Manager(
-            config, holder, RecordCipher(data_key), root, self._clock, self._rng, self._on_fatal
+            config, holder, self._state.key_file, root, self._clock, self._rng, self._on_fatal, renew_soon
         )
         self._manager = manager
         try:
@@ -156,7 +157,7 @@ class Node:
         except StorageError as error:
             raise NodeError(f"{error}{_advice(error)}") from error
 
-    def _start_agent(self, holder: CredentialsHolder) -> None:
+    def _start_agent(self, holder: CredentialsHolder, renewer: Renewer) -> None:
         broker = NodeBroker(self._remotes, self._remotes_file, holder, self._local_socket)
         agent = Agent(
             AgentConfig(
@@ -172,9 +173,8 @@ class Node:
             self._rng,
         )
         self._broker, self._agent = broker, agent
-        self._renewer = Renewer(holder, self._renew, self._clock, self._rng)
         self._owner.spawn(self._run_agent(agent), "agent")
-        self._owner.spawn(self._renewer.run(), "renewer")
+        self._owner.spawn(renewer.run(), "renewer")
         self._owner.spawn(self._say_ready(agent), "ready")
 
     async def _run_agent(self, agent: Agent) -> None:

@@ -62,6 +62,10 @@ class SnapshotStore:
         self._folder = folder
         self._cipher = cipher
 
+    def use(self, cipher: RecordCipher) -> None:
+        """Write and read with ``cipher`` from now on."""
+        self._cipher = cipher
+
     def save(self, image: Image, identity: Identity) -> None:
         """Write a snapshot durably.
 

@@ -67,12 +67,19 @@ def open_storage(
 
 
 def _reconcile(wal: WriteAheadLog, state: LogState, image: Image | None, folder: Path) -> None:
-    """Check that the log continues the snapshot; finish an installation that was interrupted."""
+    """Check that the log continues the snapshot; finish an installation that was interrupted.
+
+    After a rotation of the data key the log may begin right behind the snapshot: the entries in memory then
+    begin with the snapshot's own two, as the consensus library needs them.
+    """
     first = state.next_index - len(state.entries)
     if image is None:
         if first > 1:
             raise SnapshotGapError(f"the raft log begins at entry {first}, but there is no snapshot", folder)
         return
+    if first == image.index + 1:
+        state.entries[:0] = (image.previous, image.last)
+        first = image.previous.index
     if first > image.index:
         raise SnapshotGapError(
             f"the raft log begins at entry {first}, but the newest snapshot ends at {image.index}", folder
