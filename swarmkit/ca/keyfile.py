@@ -116,6 +116,7 @@ class KeyFile:
         self._unlock_key = unlock_key
         self._fips = fips
         self._state: _State | None = None
+        self._lockable = True
         # Renewals write in a thread while raft asks for data keys in another.
         self._lock = threading.Lock()
 
@@ -144,7 +145,9 @@ class KeyFile:
             self._state = state
             return NodeFiles(certificate, _plain_pem(state))
 
-    def write(self, cert_pem: bytes, key_pem: bytes, kek: Kek | None = None) -> None:
+    def write(
+        self, cert_pem: bytes, key_pem: bytes, kek: Kek | None = None, *, lockable: bool = True
+    ) -> None:
         """Put a new pair in place; headers stay.
 
         A crash at any moment leaves a pair that ``read`` finds: first the certificate under its dot name,
@@ -155,6 +158,7 @@ class KeyFile:
             key_pem: the key, in clear.
             kek: encrypts the file from now on, unless it is of an older version of the cluster object than
                 the present one; version 0 always does. None: as before.
+            lockable: a manager's. A worker's stays in clear, also while its manager is being stopped.
 
         Raises:
             CertificateError: the two do not belong together.
@@ -170,6 +174,7 @@ class KeyFile:
             state = replace(old, key=encoded, kek=kek, headers=_exposed(old, kek))
             files.write_atomic(self._next_certificate, certificate, CERTIFICATE_MODE)
             self._store(state)
+            self._lockable = lockable
             files.rename(self._next_certificate, self._certificate)
 
     def follow(self, candidate: Kek) -> bool:
@@ -184,7 +189,7 @@ class KeyFile:
         """
         with self._lock:
             state = self._loaded()
-            if not is_news(state.kek, candidate):
+            if not self._lockable or not is_news(state.kek, candidate):
                 return False
             self._store(replace(state, kek=candidate, headers=_exposed(state, candidate)))
             return not state.kek.key

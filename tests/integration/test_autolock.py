@@ -27,7 +27,7 @@ def fresh(tmp_path: Path) -> Iterator[Swarm]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return what a state directory holds, but for the daemon's own lock."""
+    """Return what a state directory holds, but for its lock."""
     return {
         str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"
     }
@@ -39,7 +39,7 @@ def key_block(fresh: Swarm) -> pem.PemBlock:
 
 
 def headers(fresh: Swarm, unlock_key: str = "") -> KeyHeaders:
-    """Read the data keys of the manager, in a copy: a reader completes what the daemon is in the middle of."""
+    """Read the manager's data keys in a copy: a reader completes what the daemon is in the middle of."""
     with tempfile.TemporaryDirectory() as copy:
         shutil.copytree(fresh.folder / "node-1" / "certificates", copy, dirs_exist_ok=True)
         file = KeyFile(Path(copy), parse_unlock_key(unlock_key) if unlock_key else b"")
