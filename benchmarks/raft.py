@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.report import Row, main, row
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.clock import SystemClock
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.node import RaftNode
+from tests.fakes.keys import FakeKeys
 
 ENTRY_BYTES = 700
 LONE_WRITES = 1_000
@@ -57,7 +58,7 @@ async def measure(folder: Path) -> list[Row]:
         node_id="benchmark",
         addr="",
         machine=_Machine(),
-        cipher=RecordCipher(os.urandom(32)),
+        keys=FakeKeys(os.urandom(32)),
         clock=SystemClock(),
     )
     leading = asyncio.Event()

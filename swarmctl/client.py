@@ -12,7 +12,7 @@ import click
 import grpc
 
 from swarmctl.base import Failure, settings
-from swarmkit.api import control_pb2_grpc
+from swarmkit.api import ca_pb2_grpc, control_pb2_grpc
 from swarmkit.api import messages as api
 
 Q = TypeVar("Q")
@@ -120,6 +120,7 @@ class Client:
     def __init__(self, path: str, channel: grpc.Channel) -> None:
         self._path = path
         self.control = control_pb2_grpc.ControlStub(channel)
+        self.ca = ca_pb2_grpc.CAStub(channel)
 
     def call(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q) -> R:
         """Call the manager.
@@ -194,6 +195,10 @@ class Client:
     def clusters(self, filters: "api.ListClustersRequest.Filters | None" = None) -> list[api.Cluster]:
         """List clusters: there is one."""
         return list(self.call(self.control.ListClusters, api.ListClustersRequest(filters=filters)).clusters)
+
+    def unlock_key(self) -> bytes:
+        """Return the key that locked managers need to start; nothing while they are not locked."""
+        return self.call(self.ca.GetUnlockKey, api.GetUnlockKeyRequest()).unlock_key
 
     def task(self, task_id: str) -> api.Task:
         """Find a task by id or unique id prefix."""

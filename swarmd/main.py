@@ -41,6 +41,18 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
     help="Token that admits this node at once; its kind decides the role  [env: SWARM_JOIN_TOKEN].",
 )
 @click.option(
+    "--autolock",
+    is_flag=True,
+    help="Lock the managers' keys at rest (only when this node founds a new swarm).",
+)
+@click.option(
+    "--unlock-key",
+    default="",
+    metavar="KEY",
+    envvar="SWARM_UNLOCK_KEY",
+    help="Key that a locked manager needs to start  [env: SWARM_UNLOCK_KEY].",
+)
+@click.option(
     "--listen-control-api",
     default=str(node_config.DEFAULT_CONTROL_SOCKET),
     metavar="PATH",
@@ -103,6 +115,8 @@ def main(
     hostname: str,
     join_addr: str,
     join_token: str,
+    autolock: bool,
+    unlock_key: str,
     listen_control_api: str,
     listen_remote_api: str,
     advertise_remote_api: str,
@@ -127,6 +141,8 @@ def main(
         advertise_remote=advertise_remote_api,
         join_addr=join_addr,
         join_token=join_token,
+        autolock=autolock,
+        unlock_key=unlock_key,
         hostname=hostname,
         executor=executor,
         engine_addr=engine_addr,

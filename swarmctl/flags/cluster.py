@@ -25,6 +25,8 @@ def merge(stored: api.ClusterSpec, flags: Mapping[str, Any]) -> api.ClusterSpec:
         spec.ca_config.node_cert_expiry.FromNanoseconds(given["certexpiry"])
     if "heartbeatperiod" in given:
         spec.dispatcher.heartbeat_period.FromNanoseconds(given["heartbeatperiod"])
+    if "autolock" in given:
+        spec.encryption_config.auto_lock_managers = given["autolock"]
     try:
         if "autoaccept" in given:
             _autoaccept(spec, values.words(given["autoaccept"]))

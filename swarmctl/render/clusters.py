@@ -1,5 +1,6 @@
 """The cluster as a row and as a block; pure (contract/cli.md, 8)."""
 
+import base64
 from collections.abc import Iterable
 
 from swarmctl.render.table import Block, table
@@ -11,6 +12,16 @@ def cluster_table(clusters: Iterable[api.Cluster]) -> str:
     """Return the table of ``cluster ls``."""
     rows = [[cluster.id, cluster.spec.annotations.name] for cluster in clusters]
     return table(["ID", "Name"], rows)
+
+
+def unlock_key(key: bytes) -> str:
+    """Write an unlock key as ``swarmd --unlock-key`` takes it (contract/security.md, 2)."""
+    return "SWMKEY-1-" + base64.b64encode(key).decode().rstrip("=")
+
+
+def unlock_key_line(key: bytes) -> str:
+    """Return what ``cluster unlock-key`` says; without a key the managers are not locked."""
+    return f"Managers auto-locked.  Unlock key: {unlock_key(key)}" if key else "Managers not auto-locked"
 
 
 def cluster_block(cluster: api.Cluster) -> str:
@@ -35,6 +46,8 @@ def cluster_block(cluster: api.Cluster) -> str:
     block.section("  Join Tokens:")
     block.section(f"    Worker: {cluster.root_ca.join_tokens.worker}")
     block.section(f"    Manager: {cluster.root_ca.join_tokens.manager}")
+    block.section("Encryption settings:")
+    block.section(f"  Autolock managers: {str(spec.encryption_config.auto_lock_managers).lower()}")
     driver = spec.task_defaults.log_driver
     if driver.name:
         block.section("")

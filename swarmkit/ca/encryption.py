@@ -1,27 +1,15 @@
-"""Encryption at rest: sealed headers and encrypted key blocks (contract/security.md, 5)."""
+"""Private keys at rest: reading them, and the encrypted form that Go reads too (contract/security.md, 5)."""
 
-import base64
 import os
 from collections.abc import Callable
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes, padding, serialization
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
-from google.protobuf.message import DecodeError
-from nacl.exceptions import CryptoError
-from nacl.secret import SecretBox
 
-from swarmkit.api import messages as api
-from swarmkit.ca.errors import CaError
+from swarmkit.ca.cipher import KEY_BYTES, InvalidKeyError
 from swarmkit.ca.x509util import PrivateKey, check_public_key
-
-KEY_BYTES = 32
-
-_NONE = api.MaybeEncryptedRecord.NONE
-_SECRETBOX = api.MaybeEncryptedRecord.SECRETBOX_SALSA20_POLY1305
-_FERNET = api.MaybeEncryptedRecord.FERNET_AES_128_CBC
 
 # PBES2 as Go writes and reads it: HMAC-SHA1 is the default that is not written down.
 _ROUNDS = 2048
@@ -30,62 +18,6 @@ _BLOCK_BYTES = 16
 _OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _OID_PBKDF2 = bytes.fromhex("06092a864886f70d01050c")
 _OID_AES256_CBC = bytes.fromhex("060960864801650304012a")
-
-
-class InvalidKeyError(CaError):
-    """No key given opens a record or a key block, or one was given where there is nothing to open."""
-
-    def __init__(self) -> None:
-        super().__init__("invalid key")
-
-
-def _padded(key: bytes) -> bytes:
-    if len(key) > KEY_BYTES:
-        raise InvalidKeyError
-    return key.ljust(KEY_BYTES, b"\0")
-
-
-def seal(
-    plain: bytes, key: bytes, *, fips: bool = False, random_bytes: Callable[[int], bytes] = os.urandom
-) -> bytes:
-    """Return ``plain`` as a serialised MaybeEncryptedRecord; without a key it lies open in it.
-
-    Args:
-        plain: what to seal.
-        key: at most 32 bytes, zero-padded; empty for none.
-        fips: write Fernet instead of secretbox.
-        random_bytes: where the nonce comes from.
-    """
-    if not key:
-        return api.MaybeEncryptedRecord(algorithm=_NONE, data=plain).SerializeToString()
-    if fips:
-        token = Fernet(base64.urlsafe_b64encode(_padded(key))).encrypt(plain)
-        return api.MaybeEncryptedRecord(algorithm=_FERNET, data=token).SerializeToString()
-    nonce = random_bytes(SecretBox.NONCE_SIZE)
-    sealed = SecretBox(_padded(key)).encrypt(plain, nonce).ciphertext
-    return api.MaybeEncryptedRecord(algorithm=_SECRETBOX, data=sealed, nonce=nonce).SerializeToString()
-
-
-def unseal(sealed: bytes, key: bytes, *, fips: bool = False) -> bytes:
-    """Return what was sealed.
-
-    Raises:
-        InvalidKeyError: the key does not open it, there is a key and nothing is sealed, or the reverse.
-    """
-    try:
-        record = api.MaybeEncryptedRecord.FromString(sealed)
-    except DecodeError as error:
-        raise InvalidKeyError from error
-    try:
-        if record.algorithm == _NONE and not key:
-            return record.data
-        if record.algorithm == _SECRETBOX and key and not fips:
-            return SecretBox(_padded(key)).decrypt(record.data, record.nonce)
-        if record.algorithm == _FERNET and key:
-            return Fernet(base64.urlsafe_b64encode(_padded(key))).decrypt(record.data)
-    except (CryptoError, InvalidToken, ValueError) as error:
-        raise InvalidKeyError from error
-    raise InvalidKeyError
 
 
 def encrypt_key(pkcs8: bytes, password: bytes, random_bytes: Callable[[int], bytes] = os.urandom) -> bytes:

@@ -404,7 +404,7 @@ class Enroller:
             raise
         finally:
             await client.close(success)
-        return Kek(response.unlock_key, response.version.index) if response.unlock_key else Kek()
+        return Kek(response.unlock_key, response.version.index)
 
 
 def _role(answer: _Answer) -> str:

@@ -6,7 +6,8 @@ CaError
 │   ├── UnknownAuthorityError  a chain does not lead to a trusted root
 │   └── ExpiredError           a certificate is outside its validity
 ├── StateDirError           the state directory cannot be used as it is
-│   └── NodeLockedError        the node's key needs another unlock key
+│   ├── NodeLockedError        the node's key needs another unlock key
+│   └── KekConflictError       two unlock keys claim to be of the same version
 ├── IssuingError            the manager refuses a request for a certificate
 │   ├── CaStoppedError         this manager does not issue certificates now
 │   ├── CaStartingError        the cluster object is not there yet
@@ -56,6 +57,16 @@ class NodeLockedError(StateDirError):
 
     def __init__(self) -> None:
         super().__init__("node is locked, and needs a valid unlock key")
+
+
+class KekConflictError(StateDirError):
+    """The cluster object holds another unlock key of the version that encrypts the key file already."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"version {version} of the cluster object holds another unlock key than the one in use: the key"
+            " file stays under the old one"
+        )
 
 
 class IssuingError(CaError):

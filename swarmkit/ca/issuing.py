@@ -23,6 +23,7 @@ from swarmkit.ca.admission import (
     needs_signature,
     secret_for,
 )
+from swarmkit.ca.autolock import stored_unlock_key
 from swarmkit.ca.certificates import MAX_REQUEST_BYTES, Subject, role_name
 from swarmkit.ca.errors import (
     CaStartingError,
@@ -147,11 +148,8 @@ class CertificateAuthority:
             CaStartingError: there is no cluster object yet.
         """
         cluster = self._cluster()
-        key = b""
-        if cluster.spec.encryption_config.auto_lock_managers:
-            keys = (entry.key for entry in cluster.unlock_keys if entry.subsystem == "swarm-manager")
-            key = next(keys, b"")
-        return key, cluster.meta.version
+        locked = cluster.spec.encryption_config.auto_lock_managers
+        return stored_unlock_key(cluster) if locked else b"", cluster.meta.version
 
     def _cluster(self) -> api.Cluster:
         cluster = self._store.view().get(api.Cluster, self._cluster_id)

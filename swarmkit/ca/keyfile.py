@@ -14,16 +14,9 @@ from pathlib import Path
 
 from swarmkit.ca import files, pem
 from swarmkit.ca.certificates import check_pair
-from swarmkit.ca.encryption import (
-    KEY_BYTES,
-    InvalidKeyError,
-    encrypt_key,
-    load_key,
-    pkcs8_der,
-    seal,
-    unseal,
-)
-from swarmkit.ca.errors import CertificateError, NodeLockedError, StateDirError
+from swarmkit.ca.cipher import KEY_BYTES, InvalidKeyError, RecordCipher
+from swarmkit.ca.encryption import encrypt_key, load_key, pkcs8_der
+from swarmkit.ca.errors import CertificateError, KekConflictError, NodeLockedError, StateDirError
 from swarmkit.ca.pem import PemBlock
 from swarmkit.ca.x509util import PrivateKey
 
@@ -48,11 +41,24 @@ class Kek:
 
     Attributes:
         key: the unlock key; empty: the file is in clear.
-        version: of the cluster object it comes from; 0 without a key.
+        version: of the cluster object it comes from; 0: of none.
     """
 
     key: bytes = field(default=b"", repr=False)
     version: int = 0
+
+
+def is_news(present: Kek, candidate: Kek) -> bool:
+    """Tell whether a candidate from the cluster object takes the place of what encrypts the file.
+
+    Raises:
+        KekConflictError: two keys claim to be of the same version of the object.
+    """
+    if candidate.key == present.key:
+        return False
+    if candidate.version == present.version:
+        raise KekConflictError(present.version)
+    return candidate.version > present.version
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ class KeyFile:
         self._unlock_key = unlock_key
         self._fips = fips
         self._state: _State | None = None
+        self._lockable = True
         # Renewals write in a thread while raft asks for data keys in another.
         self._lock = threading.Lock()
 
@@ -148,7 +155,9 @@ class KeyFile:
         content = files.read(self._key)
         return None if content is None else self._open(content).headers
 
-    def write(self, cert_pem: bytes, key_pem: bytes, kek: Kek | None = None) -> None:
+    def write(
+        self, cert_pem: bytes, key_pem: bytes, kek: Kek | None = None, *, lockable: bool = True
+    ) -> None:
         """Put a new pair in place; headers stay.
 
         A crash at any moment leaves a pair that ``read`` finds: first the certificate under its dot name,
@@ -157,7 +166,9 @@ class KeyFile:
         Args:
             cert_pem: the chain; written normalised.
             key_pem: the key, in clear.
-            kek: encrypts the file from now on; None: as before.
+            kek: encrypts the file from now on, unless it is of an older version of the cluster object than
+                the present one; version 0 always does. None: as before.
+            lockable: a manager's. A worker's stays in clear, also while its manager is being stopped.
 
         Raises:
             CertificateError: the two do not belong together.
@@ -168,12 +179,30 @@ class KeyFile:
         certificate = pem.normalize(cert_pem)
         with self._lock:
             old = self._state or _State(encoded, Kek(), KeyHeaders())
-            if kek is None:
+            if kek is None or 0 < kek.version < old.kek.version:
                 kek = old.kek
-            state = replace(old, key=encoded, kek=kek if kek.key else Kek())
+            state = replace(old, key=encoded, kek=kek, headers=_exposed(old, kek))
             files.write_atomic(self._next_certificate, certificate, CERTIFICATE_MODE)
             self._store(state)
+            self._lockable = lockable
             files.rename(self._next_certificate, self._certificate)
+
+    def follow(self, candidate: Kek) -> bool:
+        """Encrypt key and headers, in one write, under a candidate of the cluster object that is news.
+
+        Returns:
+            Whether that locked a file that lay in clear: its private key could have been read.
+
+        Raises:
+            KekConflictError: there is another key of that very version; nothing was changed.
+            StateDirError: the file cannot be written; nothing was changed.
+        """
+        with self._lock:
+            state = self._loaded()
+            if not self._lockable or not is_news(state.kek, candidate):
+                return False
+            self._store(replace(state, kek=candidate, headers=_exposed(state, candidate)))
+            return not state.kek.key
 
     def headers(self) -> KeyHeaders:
         """Return the data keys, as last read or written."""
@@ -228,9 +257,10 @@ class KeyFile:
 
     def _encode(self, state: _State) -> bytes:
         kek = state.kek
+        cipher = RecordCipher(kek.key, fips=self._fips)
 
         def sealed(data: bytes) -> str:
-            return base64.b64encode(seal(data, kek.key, fips=self._fips)).decode()
+            return base64.b64encode(cipher.seal(data)).decode()
 
         headers = [(_VERSION, str(kek.version))]
         if state.headers.data_key is not None:
@@ -276,11 +306,11 @@ class KeyFile:
         return _State(opened, Kek(key, version), headers, foreign)
 
     def _open_headers(self, block: PemBlock, key: bytes) -> KeyHeaders:
+        cipher = RecordCipher(key, fips=self._fips)
+
         def opened(name: str) -> bytes | None:
             text = block.header(name)
-            if text is None:
-                return None
-            return unseal(base64.b64decode(text, validate=True), key, fips=self._fips)
+            return None if text is None else cipher.open(base64.b64decode(text, validate=True))
 
         return KeyHeaders(opened(_DATA_KEY), opened(_PENDING), block.header(_NEEDS_ROTATION) == "true")
 
@@ -340,6 +370,16 @@ def _load_block(block: PemBlock, password: bytes | None, legacy: bool) -> Privat
 
 def _plain_pem(state: _State) -> bytes:
     return pem.encode(PemBlock(_PLAIN, state.key))
+
+
+def _exposed(state: _State, kek: Kek) -> KeyHeaders:
+    """Return the headers for a file that is to be encrypted under ``kek``.
+
+    A data key that lay in clear and is locked up now could have been read: it is marked to be rotated.
+    """
+    if kek.key and not state.kek.key and state.headers.data_key is not None:
+        return replace(state.headers, needs_rotation=True)
+    return state.headers
 
 
 def _check_headers(headers: KeyHeaders) -> None:

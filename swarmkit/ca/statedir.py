@@ -129,9 +129,10 @@ class StateDir:
         """
         if files.read(self._root) != credentials.root_pem:
             self.save_root(credentials.root_pem)
-        if credentials.role != MANAGER_ROLE:
+        lockable = credentials.role == MANAGER_ROLE
+        if not lockable:
             kek = Kek()
-        self.key_file.write(credentials.cert_pem, credentials.key_pem, kek)
+        self.key_file.write(credentials.cert_pem, credentials.key_pem, kek, lockable=lockable)
 
     def _check_key_mode(self) -> None:
         key = self._certificates / KEY_NAME

@@ -33,6 +33,7 @@ from swarmkit.manager.controlapi import ControlService
 from swarmkit.manager.dispatcher import Dispatcher, DispatcherService
 from swarmkit.manager.health import CONTROL_API, RAFT, HealthService
 from swarmkit.manager.joining import join_group, join_seconds
+from swarmkit.manager.keys import KeyFollower
 from swarmkit.manager.leader import Leadership, Loop, SeedError
 from swarmkit.manager.leaders import RaftLeaders
 from swarmkit.manager.logbroker import LogBroker
@@ -52,7 +53,6 @@ from swarmkit.net.address import split_address
 from swarmkit.net.remotes import Remote
 from swarmkit.net.server import ApiServer
 from swarmkit.raft import service_pb2_grpc
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.errors import RaftError
 from swarmkit.raft.links import GrpcLinks
@@ -99,29 +99,32 @@ class Manager:
     Args:
         config: settings.
         credentials: the node's; their O is the cluster id.
-        keys: the key file with the data keys of log and snapshots.
+        key_file: data keys of log and snapshots; follows the swarm's unlock key.
         root: the root of a swarm that is founded now; None for one that exists.
         clock: time.
         rng: randomness.
         on_fatal: told, once, why the manager cannot go on.
         contacts: returns the managers through which a place in the group can be asked for, best first.
         on_removed: told, once, that the group has removed this manager.
+        on_locked: told that the node's private key lay in clear until now: it should be replaced.
     """
 
     def __init__(
         self,
         config: ManagerConfig,
         credentials: CredentialsHolder,
-        keys: KeyFile,
+        key_file: KeyFile,
         root: Root | None,
         clock: Clock,
         rng: random.Random,
         on_fatal: Callable[[BaseException], None],
-        contacts: Callable[[], Sequence[Remote]] = tuple,
-        on_removed: Callable[[], None] = lambda: None,
+        contacts: Callable[[], Sequence[Remote]],
+        on_removed: Callable[[], None],
+        on_locked: Callable[[], None],
     ) -> None:
         self._config = config
         self._credentials = credentials
+        self._key_file = key_file
         self._root = root
         self._clock = clock
         self._rng = rng
@@ -130,25 +133,9 @@ class Manager:
         self._cluster_id = credentials.current.organization
         self._node_id = credentials.current.node_id
         self.store = Store(clock)
-        self._keys = keys
         self._links = GrpcLinks(GrpcDialler(credentials), clock, rng)
         self._place = Place(self._ask, contacts, RaftIdFile(config.state_dir / CERTIFICATES), clock)
-        self._raft = RaftNode(
-            state_dir=config.state_dir,
-            node_id=self._node_id,
-            addr=config.advertise_remote,
-            machine=self.store,
-            cipher=RecordCipher(keys.data_key()),
-            clock=clock,
-            config=config.raft,
-            policy=self._snapshot_policy,
-            random=rng,
-            on_fatal=on_fatal,
-            on_removed=self._was_removed,
-            join=None if root is not None else self._place.join,
-            links=self._links,
-            force_new_cluster=config.force_new_cluster,
-        )
+        self._raft = self._make_raft()
         self.store.attach(self._raft)
         self._leadership = Leadership(
             self.store, self._seed, self._loops, clock, on_fatal, lambda: self._leaders.changed()
@@ -168,12 +155,33 @@ class Manager:
         )
         self._log_broker = LogBroker()
         self._ca = CertificateAuthority(self.store, clock, rng, self._cluster_id)
+        self._key_follower = KeyFollower(
+            self.store, self._cluster_id, key_file, self._raft.rotate_data_key, on_locked
+        )
         self.serving = False
         # Raft asks in every cycle; stored objects never change, so the object itself tells what is news.
         self._policy_source: api.Cluster | None = None
         self._policy = SnapshotPolicy()
         self._remote_health = HealthService([RAFT])
         self._local_health = HealthService([CONTROL_API])
+
+    def _make_raft(self) -> RaftNode:
+        return RaftNode(
+            state_dir=self._config.state_dir,
+            node_id=self._node_id,
+            addr=self._config.advertise_remote,
+            machine=self.store,
+            keys=self._key_file,
+            clock=self._clock,
+            config=self._config.raft,
+            policy=self._snapshot_policy,
+            random=self._rng,
+            on_fatal=self._on_fatal,
+            on_removed=self._was_removed,
+            join=None if self._root is not None else self._place.join,
+            links=self._links,
+            force_new_cluster=self._config.force_new_cluster,
+        )
 
     @property
     def control_socket(self) -> Path:
@@ -210,6 +218,7 @@ class Manager:
         self._links.start(self._raft.raft_id, self._raft.mailbox, self._raft.told_removed)
         self._owner.spawn(self._leadership.run(), "leadership")
         self._owner.spawn(self._place.keep(self._raft.raft_id, self._leaders), "address")
+        self._owner.spawn(self._key_follower.run(), "unlock key")
         await self._wait_for_leader()
         await self._server.listen_control(self._config.control_socket)
         self._local_health.set_serving(CONTROL_API, True)
@@ -253,7 +262,6 @@ class Manager:
         await self._raft.stop(erase)
         if erase:
             await self._place.forget()
-            await asyncio.to_thread(self._keys.drop_data_keys)
 
     async def _step_aside(self) -> None:
         """Hand the leadership over before going, so that the swarm need not find out by itself."""
@@ -309,7 +317,7 @@ class Manager:
 
     def _seed(self, tx: Tx) -> None:
         own = OwnNode(self._node_id, self._cluster_id, self._credentials.current.cert_pem)
-        seed(tx, own, self._root_ca)
+        seed(tx, own, self._root_ca, self._key_file.kek.key)
 
     def _root_ca(self) -> api.RootCA:
         if self._root is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from google.protobuf.duration_pb2 import Duration
 
 from swarmkit.api import messages as api
+from swarmkit.ca.autolock import set_unlock_key
 from swarmkit.store import Tx, by
 
 CLUSTER_NAME = "default"
@@ -35,11 +36,12 @@ class OwnNode:
     certificate_pem: bytes
 
 
-def default_cluster(cluster_id: str, root_ca: api.RootCA) -> api.Cluster:
+def default_cluster(cluster_id: str, root_ca: api.RootCA, unlock_key: bytes = b"") -> api.Cluster:
     """Return the cluster object of a new swarm.
 
     It has no acceptance policy: nodes without a token are then admitted by where they come from
-    (docs/architecture.md, Admission).
+    (docs/architecture.md, Admission). With an unlock key, which the founder's key file is encrypted under
+    already, it locks its managers.
     """
     spec = api.ClusterSpec(
         annotations=api.Annotations(name=CLUSTER_NAME),
@@ -51,7 +53,11 @@ def default_cluster(cluster_id: str, root_ca: api.RootCA) -> api.Cluster:
         dispatcher=api.DispatcherConfig(heartbeat_period=Duration(seconds=HEARTBEAT_PERIOD_SECONDS)),
         ca_config=api.CAConfig(node_cert_expiry=Duration(seconds=NODE_CERT_EXPIRY_SECONDS)),
     )
-    return api.Cluster(id=cluster_id, spec=spec, root_ca=root_ca)
+    cluster = api.Cluster(id=cluster_id, spec=spec, root_ca=root_ca)
+    if unlock_key:
+        cluster.spec.encryption_config.auto_lock_managers = True
+        set_unlock_key(cluster, unlock_key)
+    return cluster
 
 
 def own_node(own: OwnNode) -> api.Node:
@@ -73,13 +79,13 @@ def own_node(own: OwnNode) -> api.Node:
     )
 
 
-def seed(tx: Tx, own: OwnNode, make_root_ca: Callable[[], api.RootCA]) -> None:
+def seed(tx: Tx, own: OwnNode, make_root_ca: Callable[[], api.RootCA], unlock_key: bytes = b"") -> None:
     """Found the swarm: with the cluster object goes the node of the manager that founds it.
 
     PARITY: the original creates the node of each leader that has none. One that an operator has removed would
     come back that way, should it lead once more before it hears of it.
     """
     if not tx.find(api.Cluster, by.name(CLUSTER_NAME)):
-        tx.create(default_cluster(own.cluster_id, make_root_ca()))
+        tx.create(default_cluster(own.cluster_id, make_root_ca(), unlock_key))
         if tx.get(api.Node, own.node_id) is None:
             tx.create(own_node(own))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarmkit.ca.errors import TokenError
-from swarmkit.ca.tokens import parse_join_token
+from swarmkit.ca.tokens import parse_join_token, parse_unlock_key
 from swarmkit.net.listen import MAX_SOCKET_PATH
 
 DEFAULT_STATE_DIR = Path("/var/lib/swarmd")
@@ -48,6 +48,8 @@ class NodeConfig:
         advertise_remote: the address told to others; empty: the listening one, with a usable host.
         join_addr: a manager to join through; empty: the state directory's managers, or a new swarm.
         join_token: admits at once with its role; never logged.
+        autolock: a swarm that is founded now locks its managers' keys at rest; of no effect otherwise.
+        unlock_key: opens this node's key file if that is locked; never logged.
         hostname: reported to the swarm; empty: the executor's.
         executor: one of ``EXECUTORS``.
         engine_addr: the Docker engine's address.
@@ -63,12 +65,19 @@ class NodeConfig:
     advertise_remote: str = ""
     join_addr: str = ""
     join_token: str = field(default="", repr=False)
+    autolock: bool = False
+    unlock_key: str = field(default="", repr=False)
     hostname: str = ""
     executor: str = "docker"
     engine_addr: str = DEFAULT_ENGINE
     heartbeat_seconds: float = DEFAULT_HEARTBEAT_SECONDS
     election_seconds: float = DEFAULT_ELECTION_SECONDS
     force_new_cluster: bool = False
+
+    @property
+    def unlock_key_bytes(self) -> bytes:
+        """The unlock key, or nothing. Raises ``TokenError`` if it is none: ``validate`` tells before."""
+        return parse_unlock_key(self.unlock_key) if self.unlock_key else b""
 
     def validate(self) -> None:
         """Check each setting by itself.
@@ -91,6 +100,13 @@ class NodeConfig:
                 "--force-new-cluster and --join-addr exclude each other: the one leaves the old managers"
                 " behind, the other joins them"
             )
+        try:
+            _ = self.unlock_key_bytes
+        except TokenError as error:
+            raise ConfigError(
+                f"--unlock-key (or SWARM_UNLOCK_KEY) is not one ({error}): 'swarmctl cluster unlock-key' on a"
+                " running manager shows it"
+            ) from error
         if len(os.fsencode(self.control_socket)) > MAX_SOCKET_PATH:
             raise ConfigError(
                 f"--listen-control-api {str(self.control_socket)!r} is longer than the {MAX_SOCKET_PATH}"

@@ -13,10 +13,17 @@ from swarmkit.ca import files
 from swarmkit.ca.certificates import MANAGER_ROLE
 from swarmkit.ca.credentials import Credentials
 from swarmkit.ca.enrollment import Enroller, Issued, found_cluster
-from swarmkit.ca.errors import CallRefusedError, EnrollmentError, FingerprintError, RejectedError
+from swarmkit.ca.errors import (
+    CallRefusedError,
+    EnrollmentError,
+    FingerprintError,
+    NodeLockedError,
+    RejectedError,
+)
+from swarmkit.ca.keyfile import Kek
 from swarmkit.ca.root import Root
 from swarmkit.ca.statedir import CERTIFICATES, ROOT_NAME, StateDir
-from swarmkit.ca.tokens import parse_join_token
+from swarmkit.ca.tokens import new_unlock_key, parse_join_token
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.node.config import NodeConfig
@@ -89,7 +96,7 @@ async def obtain_identity(
         CaError: with a sentence.
         IdentityError: a log is there and the identity that wrote it is not, or the other way round.
     """
-    loaded = await asyncio.to_thread(state.load, clock.now(), allow_expired=config.force_new_cluster)
+    loaded = await _loaded(config, state, clock, logged)
     if loaded is not None and (logged or loaded.role != MANAGER_ROLE or set(managers) - {loaded.node_id}):
         return Identity(loaded)
     if loaded is not None and managers:
@@ -107,14 +114,7 @@ async def obtain_identity(
             f" in {state.path / CERTIFICATES}: restore them from a backup, or use another state directory"
         )
     if not config.join_addr:
-        founding = found_cluster(clock.now())
-        await asyncio.to_thread(state.save, founding.credentials)
-        log.info(
-            "founding a new swarm",
-            cluster_id=founding.credentials.organization,
-            node_id=founding.credentials.node_id,
-        )
-        return Identity(founding.credentials, founding.root)
+        return await _found(config, state, clock)
     issued = await _join(config, state, enroller, clock)
     await asyncio.to_thread(state.save, issued.credentials, issued.kek)
     log.info(
@@ -124,6 +124,31 @@ async def obtain_identity(
         role=issued.credentials.role,
     )
     return Identity(issued.credentials)
+
+
+async def _loaded(config: NodeConfig, state: StateDir, clock: Clock, logged: bool) -> Credentials | None:
+    try:
+        return await asyncio.to_thread(state.load, clock.now(), allow_expired=config.force_new_cluster)
+    except NodeLockedError as error:
+        # Nobody was ever told the key of a founding that was interrupted.
+        if logged or config.join_addr:
+            raise IdentityError(f"{error}{_how_to_unlock(config)}") from error
+        return None
+
+
+async def _found(config: NodeConfig, state: StateDir, clock: Clock) -> Identity:
+    """Begin a new swarm."""
+    founding = found_cluster(clock.now())
+    kek = Kek(new_unlock_key()) if config.autolock else Kek()
+    await asyncio.to_thread(state.save, founding.credentials, kek)
+    log.info(
+        "founding a new swarm",
+        cluster_id=founding.credentials.organization,
+        node_id=founding.credentials.node_id,
+    )
+    if config.autolock:
+        log.info("the managers are locked: 'swarmctl cluster unlock-key' shows the key a restart needs")
+    return Identity(founding.credentials, founding.root)
 
 
 async def _join(config: NodeConfig, state: StateDir, enroller: Enroller, clock: Clock) -> Issued:
@@ -147,6 +172,14 @@ async def _join(config: NodeConfig, state: StateDir, enroller: Enroller, clock: 
         if kept is None:
             await asyncio.to_thread(files.remove, root_file)
         raise IdentityError(f"{error}{_advice(error, config, root_file if kept else None)}") from error
+
+
+def _how_to_unlock(config: NodeConfig) -> str:
+    """Return what to do about a locked node, to stand behind what is wrong."""
+    source = "'swarmctl cluster unlock-key' on another manager shows it"
+    if config.unlock_key:
+        return f"; the one given is of another time or another swarm: {source}"
+    return f"; start it with --unlock-key, or with SWARM_UNLOCK_KEY in its environment: {source}"
 
 
 def _advice(error: EnrollmentError, config: NodeConfig, kept_root: Path | None) -> str:

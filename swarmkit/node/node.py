@@ -78,7 +78,7 @@ class Node:
         self._clock = clock
         self._rng = rng
         self._on_fatal = on_fatal
-        self._state = StateDir(config.state_dir)
+        self._state = StateDir(config.state_dir, config.unlock_key_bytes)
         self._remotes = Remotes(rng)
         self._remotes_file = RemotesFile(config.state_dir / "state.json")
         self._owner = TaskOwner("node", on_failure=on_fatal)
@@ -163,6 +163,7 @@ class Node:
 
     async def _make_manager(self, changed: Callable[[], None]) -> Manager:
         assert self._holder is not None
+        assert self._renewer is not None
         config = ManagerConfig(
             self._config.state_dir,
             self._config.control_socket,
@@ -180,6 +181,7 @@ class Node:
             self._on_fatal,
             self._contacts,
             changed,
+            self._renewer.demand,
         )
         return self._manager
 

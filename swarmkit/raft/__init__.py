@@ -3,7 +3,7 @@
 ``README.md`` in this folder explains the words, the states and the order of a cycle.
 """
 
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.errors import (
     ApplyError,

@@ -17,8 +17,8 @@ log = get_logger(__name__)
 #: How long a candidacy waits for committed entries to be applied before it looks again.
 _HOLD_SECONDS = 0.05
 
-#: When members ask whose leader's stream has ended, in parts of the span of election time-outs: the first one
-#: so much after the shortest time-out, as the last message may have reached the others a little later; each of
+#: When members ask whose leader's stream has ended, in parts of the span of election time-outs: the first so
+#: much after the shortest time-out, as the last message may have reached the others a little later; each of
 #: the others so much after the one before.
 _FIRST_TURN = 0.1
 _TURN = 0.25

@@ -8,12 +8,13 @@ proposal or a deadline is due, never on a fixed poll:
 3. if leading and there is news, send;
 4. let the appends of a leader leave;
 5. sync what the log collected, in the log thread, while messages and proposals pile up;
-6. let the rest leave, announce leadership, begin to write a snapshot that was pinned.
+6. let the rest leave, announce leadership, begin to write a snapshot that was pinned, go on with a rotation
+   of the data key.
 """
 
 import asyncio
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from swarmkit.api import messages as api
@@ -34,6 +35,7 @@ from swarmkit.raft.messages import Envelope, Message, SnapshotPart
 from swarmkit.raft.proposals import Proposals
 from swarmkit.raft.receiving import NodeState, Receiver
 from swarmkit.raft.replica import Replica
+from swarmkit.raft.rotation import KeyRotation, Sealing
 from swarmkit.raft.snapshots import Image
 from swarmkit.raft.snapshotter import Snapshotter
 from swarmkit.raft.storage import Storage
@@ -86,6 +88,7 @@ class Driver:
 
     Args:
         storage: log and snapshots.
+        sealing: the data keys they are sealed under.
         machine: driven by the committed log.
         clock: time.
         config: timing and limits.
@@ -100,6 +103,7 @@ class Driver:
     def __init__(
         self,
         storage: Storage,
+        sealing: Sealing,
         machine: StateMachine,
         clock: Clock,
         config: RaftConfig,
@@ -125,21 +129,8 @@ class Driver:
         self._removed = False
         self._standing: tuple[int | None, int] = (None, 0)
         self._failure: Exception | None = None
-        self.snapshotter = Snapshotter(
-            storage.snapshots,
-            storage.wal.identity,
-            self.replica.pin,
-            policy,
-            lanes.snapshots,
-            clock,
-            self._wake.set,
-            links.is_congested,
-            self.mailbox.is_connected,
-            self.replica.check,
-        )
-        if storage.image is not None:
-            self.replica.restore(storage.image)
-            self.snapshotter.index = storage.image.index
+        self.snapshotter = self._restored(storage, policy, links)
+        self.rotation = KeyRotation(sealing, storage, self.log, self.snapshotter, lanes.log, clock)
         self._policy = policy
         peers = self.replica.membership.ids - {raft_id}
         self.library = library = Library(raft_id, peers, self.log, self.snapshotter, config, self, random)
@@ -157,6 +148,27 @@ class Driver:
         office = Office(state, library, self.log, self.mailbox, self.reply)
         self.handover = Handover(office, clock.monotonic, config.election_max_seconds, self.wake)
         self._contact = Contact(raft_id, library, self.log, self.mailbox, links, config.heartbeat_seconds)
+
+    def _restored(
+        self, storage: Storage, policy: Callable[[], SnapshotPolicy], links: PeerLinks
+    ) -> Snapshotter:
+        """Restore the newest snapshot, if there is one; return who takes the next ones."""
+        snapshotter = Snapshotter(
+            storage.snapshots,
+            storage.wal.identity,
+            self.replica.pin,
+            policy,
+            self._lanes.snapshots,
+            self._clock,
+            self._wake.set,
+            links.is_congested,
+            self.mailbox.is_connected,
+            self.replica.check,
+        )
+        if storage.image is not None:
+            self.replica.restore(storage.image)
+            snapshotter.index = storage.image.index
+        return snapshotter
 
     def wake(self) -> None:
         """Have a cycle run soon."""
@@ -334,6 +346,8 @@ class Driver:
         self._announce()
         self._tell_standing()
         snapshotter.begin()
+        if self.rotation.is_due(library.applied_index):
+            await self._without_loss(self.rotation.step(library.applied_index))
         snapshot_due = snapshotter.is_due(library.applied_index)
         if snapshot_due:
             library.request_snapshot()
@@ -364,7 +378,10 @@ class Driver:
         return was_reset or (last, commit) != (self.log.last_index, library.commit_index)
 
     async def _sync(self, pending: Pending) -> None:
-        writing = self._lanes.log.run(lambda: self.log.write(pending))
+        await self._without_loss(self._lanes.log.run(lambda: self.log.write(pending)))
+
+    async def _without_loss(self, writing: Awaitable[None]) -> None:
+        """Wait for the disk and keep in contact with the peers meanwhile."""
         if self.state.peers:
             await self._contact.during(writing)
         else:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.driver import Callbacks, Driver, Lanes
 from swarmkit.raft.entries import read_command, store_command
@@ -18,8 +18,9 @@ from swarmkit.raft.files import FileSystem, OsFiles
 from swarmkit.raft.group import GroupChanges
 from swarmkit.raft.lanes import ThreadLane
 from swarmkit.raft.membership import pick_raft_id
-from swarmkit.raft.recovery import recover_storage
 from swarmkit.raft.reads import Reads
+from swarmkit.raft.recovery import recover_storage
+from swarmkit.raft.rotation import KeyStore, Sealing, open_sealed
 from swarmkit.raft.storage import Storage, erase_storage, found_storage, join_storage, open_storage
 from swarmkit.raft.transport import Mailbox, NoLinks, PeerLinks
 from swarmkit.raft.wal import Identity
@@ -87,7 +88,7 @@ class RaftNode(Reads):
         node_id: from the certificate.
         addr: where other managers reach this one; may be empty at first.
         machine: driven by the committed log.
-        cipher: data keys for log and snapshots.
+        keys: the data keys of log and snapshots; used in the log's thread.
         clock: time.
         config: timing and limits.
         policy: asked in every cycle; typically reads the cluster object. Must not fail.
@@ -111,7 +112,7 @@ class RaftNode(Reads):
         node_id: str,
         addr: str,
         machine: StateMachine,
-        cipher: RecordCipher,
+        keys: KeyStore,
         clock: Clock,
         config: RaftConfig | None = None,
         policy: Callable[[], SnapshotPolicy] = SnapshotPolicy,
@@ -129,7 +130,7 @@ class RaftNode(Reads):
         self._node_id = node_id
         self._addr = addr
         self._machine = machine
-        self._cipher = cipher
+        self._keys = keys
         self._clock = clock
         self._config = config or RaftConfig()
         self._config.validate()
@@ -161,20 +162,18 @@ class RaftNode(Reads):
         Raises:
             StorageError: the raft directory cannot be trusted or written; nothing was changed.
             RecoveryError: there is nothing to force a new cluster from; nothing was changed.
+            StateDirError: the first data key cannot be stored.
             LibraryError: the wrong consensus library is installed.
             Exception: whatever ``join`` raises; nothing was changed.
         """
-        storage = await self._lanes.log.run(self._open)
-        if storage is None:
-            if self._join is not None:
-                self._joined = await self._join()
-            storage = await self._lanes.log.run(self._begin)
+        storage, sealing = await self._open_or_begin()
         try:
             callbacks = Callbacks(
                 self._leadership_changed, self._members_changed, self._own_removal, self._standing_changed
             )
             driver = Driver(
                 storage,
+                sealing,
                 self._machine,
                 self._clock,
                 self._config,
@@ -199,34 +198,42 @@ class RaftNode(Reads):
         driver.proposals.on_first = guard.stir
         self._owner.spawn(guard.run(), "wedge guard")
 
-    def _open(self) -> Storage | None:
-        segment_bytes = self._config.segment_bytes
-        if self._force_new_cluster:
-            return recover_storage(
-                self._files, self._state_dir, self._cipher, self._node_id, self._addr, segment_bytes
-            )
-        return open_storage(self._files, self._state_dir, self._cipher, self._node_id, segment_bytes)
+    async def _open_or_begin(self) -> tuple[Storage, Sealing]:
+        storage, sealing = await self._lanes.log.run(self._open)
+        if storage is None:
+            if self._join is not None:
+                self._joined = await self._join()
+            storage = await self._lanes.log.run(lambda: self._begin(sealing.cipher))
+        return storage, sealing
 
-    def _begin(self) -> Storage:
-        config = self._config
+    def _open(self) -> tuple[Storage | None, Sealing]:
+        files, folder, size = self._files, self._state_dir, self._config.segment_bytes
+
+        def open_with(cipher: RecordCipher) -> Storage | None:
+            if self._force_new_cluster:
+                return recover_storage(files, folder, cipher, self._node_id, self._addr, size)
+            return open_storage(files, folder, cipher, self._node_id, size)
+
+        return open_sealed(self._keys, open_with)
+
+    def _begin(self, cipher: RecordCipher) -> Storage:
+        files, folder, size = self._files, self._state_dir, self._config.segment_bytes
         if self._joined is not None:
             identity = Identity(self._joined.raft_id, self._node_id)
             log.info("joining a raft group", raft_id=f"{identity.raft_id:x}", node_id=self._node_id)
-            return join_storage(self._files, self._state_dir, self._cipher, identity, config.segment_bytes)
+            return join_storage(files, folder, cipher, identity, size)
         identity = Identity(pick_raft_id(self._random, ()), self._node_id)
         log.info("founding a raft group", raft_id=f"{identity.raft_id:x}", node_id=self._node_id)
-        return found_storage(
-            self._files, self._state_dir, self._cipher, identity, self._addr, config.segment_bytes
-        )
+        return found_storage(files, folder, cipher, identity, self._addr, size)
 
     async def stop(self, erase: bool = False) -> None:
         """Fail what waits, finish the cycle and the snapshot that run, close the files, end the threads.
 
         Needed after a failed start or a fatal error as well; may be called twice. With ``erase``, log and
-        snapshots are deleted as well.
+        snapshots are deleted as well, and then the data keys forgotten.
 
         Raises:
-            WriteFailedError: ``erase`` left something behind.
+            WriteFailedError, StateDirError: ``erase`` left something behind.
         """
         self._stopped = True
         if self._driver is not None:
@@ -239,6 +246,7 @@ class RaftNode(Reads):
         self._lanes.close()
         if erase:
             await asyncio.to_thread(erase_storage, self._files, self._state_dir)
+            await asyncio.to_thread(self._keys.drop_data_keys)
 
     async def _run(self, driver: Driver) -> None:
         try:
@@ -433,6 +441,12 @@ class RaftNode(Reads):
         self._running()
         assert self._changes is not None
         return self._changes
+
+    def rotate_data_key(self) -> None:
+        """Look at the key file: it was marked to have its data key rotated. Also seen at the next start."""
+        if self._driver is not None and not self._stopped:
+            self._driver.rotation.request()
+            self._driver.wake()
 
     def set_address(self, addr: str) -> None:
         """Make ``addr`` this member's address: at once if leading, else when it next leads."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from swarmkit.api import messages as api
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.entries import membership_command, read_command
 from swarmkit.raft.errors import ApplyError, MembershipError, RecoveryError
 from swarmkit.raft.files import FileSystem

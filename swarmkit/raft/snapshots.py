@@ -11,9 +11,9 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.log import get_logger
 from swarmkit.raft import records
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import SnapshotDamagedError, WrongKeyError, write_failure
 from swarmkit.raft.files import FileSystem, Readable, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SnapshotHeader, SnapshotTrailer
@@ -60,6 +60,10 @@ class SnapshotStore:
     def __init__(self, files: FileSystem, folder: Path, cipher: RecordCipher) -> None:
         self._files = files
         self._folder = folder
+        self._cipher = cipher
+
+    def use(self, cipher: RecordCipher) -> None:
+        """Write and read with ``cipher`` from now on."""
         self._cipher = cipher
 
     def save(self, image: Image, identity: Identity) -> None:

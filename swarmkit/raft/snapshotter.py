@@ -9,9 +9,9 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from swarmkit.aio import TaskOwner
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.config import SnapshotPolicy
 from swarmkit.raft.errors import StorageError
 from swarmkit.raft.lanes import Lane
@@ -113,16 +113,36 @@ class Snapshotter:
         self.index = 0
         #: First entry that an older snapshot, kept on disk, still needs.
         self.oldest_index: int | None = None
+        #: The newest snapshot shall reach this entry whatever the policy says: a data key is being rotated.
+        self.needed: int | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no snapshot is pinned, being written or just written."""
+        return self._state == SnapshotState.IDLE
 
     def is_due(self, applied: int) -> bool:
         """Tell whether the next tick should pin a snapshot. A failed one is retried on a later entry."""
+        if not self.is_idle or applied <= self._tried:
+            return False
         interval = self._policy().interval
-        if not interval or self._state != SnapshotState.IDLE or applied - self.index < interval:
-            return False
-        if applied <= self._tried:
-            return False
-        self._tried = applied
-        return True
+        regular = interval > 0 and applied - self.index >= interval
+        special = self.needed is not None and self.index < self.needed <= applied
+        if regular or special:
+            self._tried = applied
+        return regular or special
+
+    async def use(self, cipher: RecordCipher) -> None:
+        """Write and read snapshots with ``cipher`` from now on."""
+        await self._lane.run(lambda: self._store.use(cipher))
+
+    async def drop_older(self) -> None:
+        """Delete all snapshots but the newest, also those that the policy would keep.
+
+        Raises:
+            WriteFailedError: some are left.
+        """
+        self.oldest_index = await self._lane.run(lambda: self._store.prune(0))
 
     def begin(self) -> None:
         """Begin to write what was pinned, if anything was."""

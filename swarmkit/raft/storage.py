@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmkit.api import messages as api
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.log import get_logger
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.entries import FIRST_COMMAND, membership_command
 from swarmkit.raft.errors import ForeignStateError, SnapshotGapError, write_failure
 from swarmkit.raft.files import FileSystem
@@ -69,6 +69,9 @@ def open_storage(
 def missing_replacement(state: LogState, image: Image | None, folder: Path) -> Replace | None:
     """Check that the log continues the snapshot; return the record that an interrupted installation lacks.
 
+    After a rotation of the data key the log may begin right behind the snapshot: the entries in memory then
+    begin with the snapshot's own two, as the consensus library needs them.
+
     Raises:
         SnapshotGapError: it does not.
     """
@@ -77,6 +80,9 @@ def missing_replacement(state: LogState, image: Image | None, folder: Path) -> R
         if first > 1:
             raise SnapshotGapError(f"the raft log begins at entry {first}, but there is no snapshot", folder)
         return None
+    if first == image.index + 1:
+        state.entries[:0] = (image.previous, image.last)
+        first = image.previous.index
     if first > image.index:
         raise SnapshotGapError(
             f"the raft log begins at entry {first}, but the newest snapshot ends at {image.index}", folder

@@ -4,13 +4,13 @@ Methods of ``WriteAheadLog`` block and belong to one thread at a time: the start
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.log import get_logger
 from swarmkit.raft import records
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import LogDamagedError, WrongKeyError, write_failure
 from swarmkit.raft.files import AppendFile, FileSystem, Readable, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SegmentHeader
@@ -70,12 +70,11 @@ class LogState:
             self.next_index += 1
             self._raise_term(record.term)
         elif isinstance(record, Truncate):
+            if record.index > self.next_index:
+                raise ValueError(f"truncation from {record.index} follows entry {self.next_index - 1}")
+            # It may go back behind the first entry here: the segment that held the entries was deleted.
             first = self.next_index - len(self.entries)
-            if not first <= record.index <= self.next_index:
-                raise ValueError(
-                    f"truncation from {record.index} of entries {first} to {self.next_index - 1}"
-                )
-            del self.entries[record.index - first :]
+            del self.entries[max(record.index - first, 0) :]
             self.next_index = record.index
         elif isinstance(record, Term):
             if record.term < self.term:
@@ -144,6 +143,8 @@ class WriteAheadLog:
         self._current = current
         self._current_bytes = current_bytes
         self._segment_bytes = segment_bytes
+        #: First segment under the present cipher; earlier ones may hold what another key has sealed.
+        self._first_sequence = segments[0].sequence
 
     @classmethod
     def create(
@@ -212,14 +213,39 @@ class WriteAheadLog:
         self._current, self._current_bytes = current, len(header) + len(body)
         self._segments.append(_SegmentFile(sequence, path))
 
+    def switch(self, cipher: RecordCipher, commit: int) -> int:
+        """Seal all that follows with ``cipher``, in a new segment; return the last index before it.
+
+        Raises:
+            WriteFailedError: the log must not be used any more.
+        """
+        self.cipher = cipher
+        try:
+            self._append_to_new_segment((), commit)
+        except OSError as error:
+            raise write_failure(error, "the raft log", self.path) from error
+        self._first_sequence = self._segments[-1].sequence
+        return self._tail.next_index - 1
+
+    def drop_before_switch(self) -> None:
+        """Delete the segments from before ``switch``. A snapshot must cover all their entries.
+
+        Raises:
+            WriteFailedError: some segments remain; the log stays usable.
+        """
+        self._drop_while(lambda oldest: oldest.sequence < self._first_sequence)
+
     def drop_before(self, index: int) -> None:
         """Delete the oldest segments as far as all their entries are below ``index``.
 
         Raises:
             WriteFailedError: some segments remain; the log stays usable.
         """
+        self._drop_while(lambda oldest: oldest.max_index < index)
+
+    def _drop_while(self, unneeded: Callable[[_SegmentFile], bool]) -> None:
         try:
-            while len(self._segments) > 1 and self._segments[0].max_index < index:
+            while len(self._segments) > 1 and unneeded(self._segments[0]):
                 self._files.remove(self._segments[0].path)
                 # One by one: should a later removal outlast an earlier one, a segment would seem missing.
                 self._files.sync_folder(self._folder)

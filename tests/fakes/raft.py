@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.node import RaftNode
 from tests.fakes.disk import FakeDisk
+from tests.fakes.keys import FakeKeys
 from tests.fakes.lanes import inline_lanes
 from tests.fakes.loop import VirtualClock
 from tests.fakes.machine import FakeMachine
@@ -45,12 +45,13 @@ class TestNode(RaftNode):
 
 
 class Bench:
-    """Makes nodes one after the other on the same disk."""
+    """Makes nodes one after the other on the same disk, with the same data keys."""
 
     def __init__(self, rng: random.Random, state_dir: Path) -> None:
         self.rng = rng
         self.state_dir = state_dir
         self.disk = FakeDisk()
+        self.keys = FakeKeys(KEY)
         self.nodes: list[TestNode] = []
 
     def node(
@@ -58,7 +59,7 @@ class Bench:
         *,
         node_id: str = "node-1",
         addr: str = "10.0.0.1:4242",
-        cipher: RecordCipher | None = None,
+        keys: FakeKeys | None = None,
         policy: Callable[[], SnapshotPolicy] = SnapshotPolicy,
         latency: float = 0.0,
         config: RaftConfig | None = None,
@@ -70,7 +71,7 @@ class Bench:
             state_dir=self.state_dir,
             node_id=node_id,
             addr=addr,
-            cipher=cipher or RecordCipher(KEY),
+            keys=keys or self.keys,
             clock=VirtualClock(),
             config=config or RaftConfig(segment_bytes=4096),
             policy=policy,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from swarmkit.clock import SystemClock
-from swarmkit.raft import LogDamagedError, RaftNode, RecordCipher, SnapshotPolicy
+from swarmkit.raft import LogDamagedError, RaftNode, SnapshotPolicy
 from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER
+from tests.fakes.keys import FakeKeys
 from tests.fakes.machine import FakeMachine
 
 KEY = bytes(range(32))
@@ -25,7 +26,7 @@ def make_node(state_dir: Path, machine: FakeMachine) -> RaftNode:
         node_id="node-1",
         addr="",
         machine=machine,
-        cipher=RecordCipher(KEY),
+        keys=FakeKeys(KEY),
         clock=SystemClock(),
         policy=lambda: SnapshotPolicy(interval=200, keep_entries=20),
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from swarmkit.ca import pem
 from swarmkit.ca.certificates import new_request, parse_request
 from swarmkit.ca.chain import verify_chain
-from swarmkit.ca.encryption import InvalidKeyError, seal, unseal
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.ca.errors import CertificateError, StateDirError, TokenError
 from swarmkit.ca.keyfile import KeyFile
 from swarmkit.ca.pem import PemBlock
@@ -117,13 +117,14 @@ def test_pem_blocks_read_back_as_written_and_normalising_twice_is_once(made: lis
 def test_what_was_sealed_opens_and_what_was_altered_does_not(
     plain: bytes, key: bytes, fips: bool, position: int, change: int
 ) -> None:
-    sealed = seal(plain, key, fips=fips)
-    assert unseal(sealed, key, fips=fips and bool(key)) == plain
+    cipher = RecordCipher(key, fips=fips)
+    sealed = cipher.seal(plain)
+    assert cipher.open(sealed) == plain
     altered = bytearray(sealed)
     if key and altered:
         altered[position % len(altered)] ^= change
         with contextlib.suppress(InvalidKeyError):
-            assert unseal(bytes(altered), key) == plain
+            assert RecordCipher(key).open(bytes(altered)) == plain
 
 
 @given(st.one_of(st.binary(), blocks, mutations(LEAF.key_pem)))

@@ -28,6 +28,7 @@ class Chaos:
         crashes: whether machines lose power and processes are killed.
         stalls: whether the leader's process is stopped for a while.
         changes: whether members come, go and move, and leadership is handed over.
+        rotations: whether data keys are rotated.
         snapshots: entries between two.
         delay: seconds on the way in good weather.
         sync: seconds that a healthy disk takes.
@@ -45,6 +46,7 @@ class Chaos:
     crashes: bool = True
     stalls: bool = True
     changes: bool = False
+    rotations: bool = False
     snapshots: int = 60
     delay: float = 0.001
     sync: float = 0.0005
@@ -73,6 +75,8 @@ class Nemesis:
             self.acts += [self._crash, self._crash, self._crash_leader, self._crash_all]
         if chaos.stalls:
             self.acts.append(self._freeze)
+        if chaos.rotations:
+            self.acts += [self._rotate, self._rotate, self._break_keys]
         if chaos.changes:
             self.acts += [self._hand_over, self._add, self._remove, self._move]
 
@@ -222,6 +226,20 @@ class Nemesis:
 
     # -- The group ----------------------------------------------------------------------------------------
 
+    async def _rotate(self) -> None:
+        member = self._some()
+        if member is not None and member.node is not None:
+            self.world.note(f"{member.name} is to rotate its data key")
+            if not member.keys.broken:
+                member.keys.mark()
+            member.node.rotate_data_key()
+
+    async def _break_keys(self) -> None:
+        member = self._some()
+        if member is not None:
+            member.keys.broken = not member.keys.broken
+            self.world.note(f"{member.name} can{'not' if member.keys.broken else ''} store data keys")
+
     async def _hand_over(self) -> None:
         leader = self.world.leader()
         if leader is not None:
@@ -313,6 +331,7 @@ def random_chaos(seed: int) -> Chaos:
         crashes=rng.random() < 0.8,
         stalls=rng.random() < 0.8,
         changes=rng.random() < 0.5,
+        rotations=rng.random() < 0.3,
         snapshots=rng.choice((20, 60, 1000)),
         sync=rng.choice((0.0005, 0.0005, 0.05)),
         calm=rng.choice((0.2, 0.8, 0.8)),

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.driver import Lanes
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.disk import FakeDisk
+from tests.fakes.keys import FakeKeys
 from tests.fakes.lanes import InlineLane
 from tests.fakes.loop import VirtualClock, VirtualLoop
 from tests.fakes.machine import FakeMachine
@@ -58,6 +58,7 @@ class Member:
     number: int
     disk: FakeDisk
     lane: InlineLane
+    keys: FakeKeys = field(default_factory=lambda: FakeKeys(bytes(range(32))))
     joined: JoinReply | None = None
     node: TestNode | None = None
     links: FakeLinks | None = None
@@ -142,7 +143,7 @@ class Machines:
             state_dir=STATE,
             node_id=member.name,
             addr=f"10.0.0.{member.number}:4242",
-            cipher=RecordCipher(None),
+            keys=member.keys,
             clock=VirtualClock(),
             config=self.config,
             policy=lambda: self.policy,
@@ -219,6 +220,7 @@ class Machines:
         self.note(f"{member.name} {'loses power' if power_cut else 'is killed'}")
         disk = member.disk
         member.disk = disk.after_power_cut(self._disk_rng) if power_cut else disk.after_kill()
+        member.keys = member.keys.after_kill()
         disk.cut_at = 0  # whatever the dying process still does reaches no disk
         member.node = None
         (member.checker or self.checker).forget(node)

@@ -27,6 +27,14 @@ def test_nothing_acknowledged_is_lost_while_members_come_and_go_and_leaders_hand
     assert run_chaos(seed, Chaos(seconds=5.0, clients=2, changes=True)).checker.acknowledged
 
 
+@pytest.mark.parametrize("seed", range(24, 30))
+def test_nothing_acknowledged_is_lost_while_data_keys_are_rotated(seed: int) -> None:
+    chaos = Chaos(seconds=6.0, clients=2, calm=0.3, rotations=True, changes=seed % 2 == 0)
+    world = run_chaos(seed, chaos)
+    assert world.checker.acknowledged
+    assert len({member.keys.stored.data_key for member in world.members.values()}) > 1
+
+
 def test_a_seed_nobody_has_tried_yet() -> None:
     seed = random.SystemRandom().randrange(1 << 40)
     sys.stdout.write(f"seed {seed}; again: python -m tests.sim.raft_soak --once --seed {seed}\n")

@@ -21,6 +21,8 @@ class Story:
     def __init__(self, rng: random.Random, latency: float = 0.0) -> None:
         self.rng = rng
         self.latency = latency
+        #: Writes after which a rotation of the data key is asked for.
+        self.rotations: tuple[int, ...] = ()
         self.bench = Bench(rng, STATE)
         self.proposed: list[bytes] = []
         self.acknowledged: list[bytes] = []
@@ -51,6 +53,9 @@ class Story:
         await node.lead()
         self.check(node)
         for number in range(writes):
+            if number in self.rotations:
+                self.bench.keys.mark()
+                node.rotate_data_key()
             count = 1 if number % 3 else 4
             values = [b"%d" % (len(self.proposed) + i) for i in range(count)]
             self.proposed += values
@@ -97,10 +102,25 @@ async def test_power_cut_after_every_single_call() -> None:
             await story.final_check()
 
 
+@pytest.mark.slow
+async def test_power_cut_after_every_single_call_of_rotations_of_the_data_key() -> None:
+    rehearsal = Story(random.Random(0))
+    rehearsal.rotations = (3, 4, 12)
+    disk, keys = rehearsal.bench.disk, rehearsal.bench.keys
+    assert not await rehearsal.live(None, writes=20)
+    assert len({headers.data_key for headers in keys.writes}) >= 3
+    for cut in range(1, disk.calls + 1):
+        story = Story(random.Random(cut))
+        story.rotations = rehearsal.rotations
+        await story.live(cut, writes=20)
+        await story.final_check()
+
+
 @pytest.mark.parametrize("seed", range(40))
 async def test_random_power_cuts_over_many_lives(seed: int) -> None:
     rng = random.Random(seed)
     story = Story(rng, latency=rng.choice([0.0, 0.001, 0.5]))
+    story.rotations = tuple(rng.sample(range(25), rng.choice((0, 1, 3))))
     for _ in range(8):
         await story.live(rng.randint(1, 120), writes=rng.randint(1, 25))
     await story.final_check()

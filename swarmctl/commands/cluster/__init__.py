@@ -5,6 +5,7 @@ import click
 from swarmctl.base import HELP, Noun
 from swarmctl.commands.cluster.inspect import inspect
 from swarmctl.commands.cluster.ls import ls
+from swarmctl.commands.cluster.unlock_key import show
 from swarmctl.commands.cluster.update import update
 
 
@@ -13,5 +14,5 @@ def command() -> None:
     """The swarm as a whole."""
 
 
-for verb in (inspect, ls, update):
+for verb in (inspect, ls, show, update):
     command.add_command(verb)

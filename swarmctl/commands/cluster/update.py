@@ -1,5 +1,6 @@
 """``swarmctl cluster update``."""
 
+import sys
 from typing import Any
 
 import click
@@ -10,8 +11,13 @@ from swarmctl.commands.service.options import DURATION, listing, option
 from swarmctl.flags import values
 from swarmctl.flags.cluster import merge
 from swarmctl.flags.service import FlagError
+from swarmctl.render.clusters import unlock_key_line
 from swarmkit.api import messages as api
 
+LOCKED_HINT = (
+    "The managers are locked: one that restarts needs the unlock key. 'swarmctl cluster unlock-key' shows it;"
+    " keep it in a safe place."
+)
 HISTORY = Parsed(values.signed, "number")
 
 
@@ -32,11 +38,26 @@ HISTORY = Parsed(values.signed, "number")
     type=click.Choice(["worker", "manager"], case_sensitive=False),
     help="Make a new join token; the old one admits nobody any more.",
 )
+@option(
+    "--autolock/--no-autolock", help="Lock the managers' keys at rest: each needs the unlock key to start."
+)
+@click.option(
+    "--rotate-unlock-key", is_flag=True, help="Make a new unlock key and show it; the old one opens nothing."
+)
 @click.pass_context
-def update(context: click.Context, /, cluster: str, rotate_join_token: str | None, **flags: Any) -> None:
+def update(
+    context: click.Context,
+    /,
+    cluster: str,
+    rotate_join_token: str | None,
+    rotate_unlock_key: bool,
+    **flags: Any,
+) -> None:
     """Change the cluster's settings and print its id."""
     rotation = api.KeyRotation(
-        worker_join_token=rotate_join_token == "worker", manager_join_token=rotate_join_token == "manager"
+        worker_join_token=rotate_join_token == "worker",
+        manager_join_token=rotate_join_token == "manager",
+        manager_unlock_key=rotate_unlock_key,
     )
     with connect(context) as client:
         found = client.cluster(cluster)
@@ -48,4 +69,8 @@ def update(context: click.Context, /, cluster: str, rotate_join_token: str | Non
             cluster_id=found.id, cluster_version=found.meta.version, spec=spec, rotation=rotation
         )
         client.call(client.control.UpdateCluster, request)
-    click.echo(found.id)
+        click.echo(found.id)
+        if rotate_unlock_key:
+            click.echo(unlock_key_line(client.unlock_key()))
+    if flags["autolock"] and not rotate_unlock_key and sys.stderr.isatty():
+        click.echo(LOCKED_HINT, err=True)

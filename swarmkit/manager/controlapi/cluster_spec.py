@@ -54,8 +54,6 @@ def check_supported(stored: api.Cluster, spec: api.ClusterSpec) -> None:
         raise UnsupportedError("this manager does not rotate the root CA: leave force_rotate as it is")
     if ca_config.external_cas:
         raise UnsupportedError("this manager does not use external CAs: leave external_cas empty")
-    if spec.encryption_config.auto_lock_managers:
-        raise UnsupportedError("this manager does not lock its keys at rest: leave autolock off")
 
 
 def keep_redacted_secrets(stored: api.ClusterSpec, spec: api.ClusterSpec) -> None:

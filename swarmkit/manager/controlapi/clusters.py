@@ -1,6 +1,7 @@
 """Clusters: read, list, change the spec, rotate join tokens (contract/control-api.md, 6)."""
 
 from swarmkit.api import messages as api
+from swarmkit.ca.autolock import follow_autolock
 from swarmkit.manager.controlapi import filters
 from swarmkit.manager.controlapi.base import ControlBase, handler
 from swarmkit.manager.controlapi.blacklist import purge_blacklist
@@ -45,9 +46,9 @@ class ClustersMixin(ControlBase):
 
     @handler
     async def UpdateCluster(self, request: api.UpdateClusterRequest) -> api.UpdateClusterResponse:
-        """Replace the cluster's spec, and make new join tokens if that is asked for.
+        """Replace the cluster's spec; make new join tokens and a new unlock key as far as that is asked for.
 
-        The unlock key's rotation does nothing, as ever while managers are not locked.
+        The unlock key comes with autolock and goes with it; without autolock there is none to be rotated.
         """
         if not request.cluster_id or not request.HasField("cluster_version") or not request.HasField("spec"):
             raise invalid_argument()
@@ -65,6 +66,7 @@ class ClustersMixin(ControlBase):
             keep_redacted_secrets(stored.spec, cluster.spec)
             purge_blacklist(cluster, self._clock.now())
             self._rotate_tokens(cluster.root_ca, request.rotation)
+            follow_autolock(cluster, request.rotation.manager_unlock_key)
             return tx.update(cluster)
 
         return api.UpdateClusterResponse(cluster=shown(await self._store.update(update)))

@@ -365,7 +365,7 @@ async def test_a_manager_asks_for_the_unlock_key_with_its_new_certificate(
     assert result.kek == Kek(UNLOCK, 7)
     assert manager.connects[-1] == Connect(ROOT.cert_pem, result.credentials, to_ca=True)
     manager.unlock_key = b""
-    assert (await enroller.join(ROOT.cert_pem, "")).kek == Kek()
+    assert (await enroller.join(ROOT.cert_pem, "")).kek == Kek(b"", 7)
 
 
 async def test_a_worker_never_asks_for_it(enroller: Enroller, manager: Manager) -> None:

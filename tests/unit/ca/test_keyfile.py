@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from swarmkit.ca import pem
-from swarmkit.ca.encryption import seal
-from swarmkit.ca.errors import CertificateError, NodeLockedError, StateDirError
-from swarmkit.ca.keyfile import Kek, KeyFile, KeyHeaders
+from swarmkit.ca.cipher import RecordCipher
+from swarmkit.ca.errors import CertificateError, KekConflictError, NodeLockedError, StateDirError
+from swarmkit.ca.keyfile import Kek, KeyFile, KeyHeaders, is_news
 from swarmkit.ca.pem import PemBlock
 from tests.unit.ca.builders import issue, manager
 
@@ -81,7 +81,7 @@ def test_a_later_write_without_a_key_keeps_the_lock_and_an_empty_key_ends_it(tmp
     assert block_of(tmp_path).header("kek-version") == "3"
     again = KeyFile(tmp_path, UNLOCK)
     assert again.read() is not None
-    again.write(credentials.cert_pem, credentials.key_pem, Kek(b"", 9))
+    again.write(credentials.cert_pem, credentials.key_pem, Kek())
     assert block_of(tmp_path).label == "PRIVATE KEY"
     assert block_of(tmp_path).header("kek-version") == "0"
     assert again.kek == Kek()
@@ -114,6 +114,89 @@ def test_the_data_key_is_made_once_and_kept_over_renewals_and_locks(tmp_path: Pa
     again.drop_data_keys()
     assert again.headers() == KeyHeaders()
     assert block_of(tmp_path).headers == (("kek-version", "3"),)
+
+
+def test_a_key_of_an_older_cluster_object_does_not_come_back_with_a_renewal(tmp_path: Path) -> None:
+    file = written(tmp_path, LOCK)
+    credentials = manager()
+    file.write(credentials.cert_pem, credentials.key_pem, Kek(OTHER, 2))
+    assert file.kek == LOCK
+    file.write(credentials.cert_pem, credentials.key_pem, Kek(OTHER, 4))
+    assert file.kek == Kek(OTHER, 4)
+    file.write(credentials.cert_pem, credentials.key_pem, Kek(b"", 3))
+    assert file.kek == Kek(OTHER, 4)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "news"),
+    [
+        (Kek(OTHER, 2), False),
+        (Kek(b"", 2), False),
+        (Kek(UNLOCK, 2), False),
+        (Kek(UNLOCK, 3), False),
+        (Kek(UNLOCK, 4), False),
+        (Kek(OTHER, 4), True),
+        (Kek(b"", 4), True),
+    ],
+)
+def test_only_another_key_of_a_newer_version_is_news(candidate: Kek, news: bool) -> None:
+    assert is_news(LOCK, candidate) is news
+
+
+def test_another_key_of_the_same_version_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    file = written(tmp_path, LOCK)
+    before = (tmp_path / "swarm-node.key").read_bytes()
+    with pytest.raises(KekConflictError, match=r"^version 3 of the cluster object holds another unlock key"):
+        file.follow(Kek(OTHER, 3))
+    assert (tmp_path / "swarm-node.key").read_bytes() == before
+    assert file.kek == LOCK
+
+
+def test_locking_encrypts_key_and_data_key_and_marks_the_data_key_in_one_write(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    data_key = file.data_key()
+    assert file.follow(LOCK)
+    assert block_of(tmp_path).label == "ENCRYPTED PRIVATE KEY"
+    with pytest.raises(NodeLockedError):
+        KeyFile(tmp_path).read()
+    again = KeyFile(tmp_path, UNLOCK)
+    assert again.read() is not None
+    assert again.kek == LOCK
+    assert again.headers() == KeyHeaders(data_key, needs_rotation=True)
+
+
+def test_another_unlock_key_or_none_wraps_anew_and_leaves_the_data_key_as_it_is(tmp_path: Path) -> None:
+    file = written(tmp_path, LOCK)
+    headers = KeyHeaders(file.data_key())
+    assert not file.follow(Kek(OTHER, 4))
+    assert file.headers() == headers
+    with pytest.raises(NodeLockedError):
+        KeyFile(tmp_path, UNLOCK).read()
+
+    assert not file.follow(Kek(b"", 5))
+    opened = KeyFile(tmp_path)
+    assert opened.read() is not None
+    assert opened.headers() == headers
+    assert not opened.follow(Kek(OTHER, 4))  # a log that is replayed at the start passes here again
+    assert opened.kek == Kek(b"", 5)
+
+
+def test_a_renewal_that_locks_the_file_marks_the_data_key_too(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    file.data_key()
+    credentials = manager()
+    file.write(credentials.cert_pem, credentials.key_pem, LOCK)
+    assert file.headers().needs_rotation
+
+
+def test_a_lock_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    headers = KeyHeaders(file.data_key())
+    (tmp_path / "swarm-node.key").unlink()
+    (tmp_path / "swarm-node.key").mkdir()
+    with pytest.raises(StateDirError):
+        file.follow(LOCK)
+    assert (file.kek, file.headers()) == (Kek(), headers)
 
 
 def test_all_headers_survive_a_round_trip_and_foreign_ones_too(tmp_path: Path) -> None:
@@ -175,7 +258,7 @@ def test_a_write_that_fails_changes_nothing_and_says_where(tmp_path: Path) -> No
 def test_an_encrypted_key_whose_headers_another_key_sealed_stays_locked(tmp_path: Path) -> None:
     written(tmp_path, LOCK)
     block = block_of(tmp_path)
-    record = base64.b64encode(seal(b"d" * 32, OTHER)).decode()
+    record = base64.b64encode(RecordCipher(OTHER).seal(b"d" * 32)).decode()
     for headers in ((("raft-dek", record),), (("raft-dek", "!"),), (("kek-version", "x"),)):
         (tmp_path / "swarm-node.key").write_bytes(pem.encode(dataclasses.replace(block, headers=headers)))
         with pytest.raises(NodeLockedError):
@@ -184,7 +267,7 @@ def test_an_encrypted_key_whose_headers_another_key_sealed_stays_locked(tmp_path
 
 def test_a_pending_data_key_without_a_current_one_is_an_error(tmp_path: Path) -> None:
     written(tmp_path)
-    record = base64.b64encode(seal(b"d" * 32, b"")).decode()
+    record = base64.b64encode(RecordCipher(b"").seal(b"d" * 32)).decode()
     block = dataclasses.replace(block_of(tmp_path), headers=(("raft-dek-pending", record),))
     (tmp_path / "swarm-node.key").write_bytes(pem.encode(block))
     with pytest.raises(StateDirError, match="pending DEK"):
@@ -269,7 +352,7 @@ def test_keys_of_the_legacy_form_are_read_and_written_anew(tmp_path: Path) -> No
     (tmp_path / "swarm-node.crt").write_bytes(credentials.cert_pem)
     for unlock_key in (b"", UNLOCK):
         (block,) = pem.decode(legacy(credentials.key_pem, unlock_key or None))
-        record = base64.b64encode(seal(OTHER, unlock_key)).decode()
+        record = base64.b64encode(RecordCipher(unlock_key).seal(OTHER)).decode()
         block = dataclasses.replace(
             block, headers=(*block.headers, ("kek-version", "7"), ("raft-dek", record))
         )

@@ -154,6 +154,7 @@ def test_a_locked_manager_needs_the_key_and_a_worker_is_always_clear(state: Stat
     unlocked = StateDir(state.path, UNLOCK)
     assert unlocked.load(NOW) is not None
     unlocked.save(issue(WORKER_ROLE))
+    assert not unlocked.key_file.follow(Kek(UNLOCK, 4))  # its manager may not be gone yet
     loaded = StateDir(state.path).load(NOW)
     assert isinstance(loaded, Credentials)
     assert loaded.role == WORKER_ROLE

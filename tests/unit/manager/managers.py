@@ -14,13 +14,13 @@ from swarmkit.manager.health import RAFT, HealthService
 from swarmkit.manager.joining import join_group
 from swarmkit.manager.raftapi import RaftService, grpc_probe
 from swarmkit.net.server import ApiServer
-from swarmkit.raft.cipher import RecordCipher
 from swarmkit.raft.config import RaftConfig
 from swarmkit.raft.links import GrpcLinks
 from swarmkit.raft.node import JoinReply, RaftNode
 from swarmkit.raft.pipes import GrpcDialler
 from swarmkit.raft.service_pb2_grpc import add_RaftServicer_to_server
 from tests.fakes.disk import FakeDisk
+from tests.fakes.keys import FakeKeys
 from tests.fakes.lanes import inline_lanes
 from tests.fakes.machine import FakeMachine
 from tests.fakes.pki import FakeAuthority
@@ -44,6 +44,7 @@ class Site:
         self.node_id = credentials.node_id
         self.rng = rng
         self.disk = FakeDisk()
+        self.keys = FakeKeys(KEY)
         self.address = "127.0.0.1:0"
         self.advertised = ""
         self.removals = 0
@@ -75,7 +76,7 @@ class Site:
             node_id=self.node_id,
             addr=self.advertised or self.address,
             machine=self.machine,
-            cipher=RecordCipher(KEY),
+            keys=self.keys,
             clock=SystemClock(),
             config=CONFIG,
             random=self.rng,

@@ -95,19 +95,6 @@ async def test_a_token_brings_a_certificate_in_two_calls(manager: Manager) -> No
     assert answer.certificate.certificate.count(b"BEGIN CERTIFICATE") == 1
 
 
-async def test_a_token_that_is_turned_away_leaves_no_node_and_a_renewal_is_not_asked_for_one(
-    manager: Manager,
-) -> None:
-    manager.node_ca = NodeCaService(manager.authority, lambda token: f"no {token}" if token else "")
-    async with manager.leading():
-        with refused(Code.FAILED_PRECONDITION, "no T"):
-            await manager.issue(REMOTE, "T")
-        assert not manager.store.view().find(api.Node)
-        joined = await manager.issue(LOOPBACK)
-        member = Caller(joined.node_id, frozenset({WORKER_ROLE}), CLUSTER, "192.0.2.1:1")
-        assert (await manager.issue(member, "T")).node_id == joined.node_id
-
-
 async def test_the_address_of_the_caller_decides_without_a_token(manager: Manager) -> None:
     async with manager.leading():
         for caller, membership in (

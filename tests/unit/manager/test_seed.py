@@ -32,6 +32,16 @@ async def test_a_fresh_swarm_contains_its_cluster_and_its_first_manager(clock: V
     assert node.certificate.status.state == api.IssuanceStatus.ISSUED
 
 
+async def test_a_swarm_that_is_founded_locked_starts_with_the_key_of_its_founders_file(
+    clock: VirtualClock,
+) -> None:
+    store = Store(clock)
+    await store.update(lambda tx: seed(tx, OWN, root_ca, b"k" * 32))
+    (cluster,) = store.view().find(api.Cluster)
+    assert cluster.spec.encryption_config.auto_lock_managers
+    assert [(entry.subsystem, entry.key) for entry in cluster.unlock_keys] == [("swarm-manager", b"k" * 32)]
+
+
 async def test_a_later_gain_of_leadership_seeds_nothing(clock: VirtualClock) -> None:
     store = Store(clock)
     await store.update(lambda tx: seed(tx, OWN, root_ca))

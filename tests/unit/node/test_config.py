@@ -31,6 +31,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ({"join_addr": "host:0"}, "--join-addr"),
         ({"join_addr": ":4242"}, "--join-addr"),
         ({"join_token": "SWMTKN-1-x"}, "--join-token needs --join-addr"),
+        ({"unlock_key": "SWMKEY-1-x"}, "SWARM_UNLOCK_KEY\\) is not one"),
         ({"join_token": "SWMTKN-1-x", "join_addr": "h:1"}, "--join-token is not one"),
         ({"control_socket": Path("/" + "x" * 107)}, "is longer than the 107 bytes"),
         ({"hostname": "a b"}, "is not a host name"),
@@ -69,4 +70,4 @@ def test_a_mistyped_token_is_not_repeated() -> None:
 
 
 def test_the_token_is_not_shown() -> None:
-    assert "secret" not in repr(NodeConfig(join_addr="h:1", join_token="secret"))
+    assert "secret" not in repr(NodeConfig(join_addr="h:1", join_token="secret", unlock_key="secret"))

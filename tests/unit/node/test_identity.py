@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,9 +13,10 @@ from swarmkit.ca.certificates import WORKER_ROLE, Subject, new_request
 from swarmkit.ca.credentials import Credentials
 from swarmkit.ca.enrollment import CaClient, Connect, Enroller
 from swarmkit.ca.errors import CallRefusedError, CallUnavailableError, NoSuchNodeError, StateDirError
+from swarmkit.ca.keyfile import Kek
 from swarmkit.ca.root import NODE_VALIDITY, Root, Signer, make_root
 from swarmkit.ca.statedir import StateDir
-from swarmkit.ca.tokens import new_join_token
+from swarmkit.ca.tokens import new_join_token, parse_unlock_key
 from swarmkit.node.config import NodeConfig
 from swarmkit.node.identity import Identity, IdentityError, has_log, obtain_identity
 from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER
@@ -65,9 +67,9 @@ class Setting:
         self.root_file = self.state.path / "certificates" / "swarm-root-ca.crt"
 
     async def obtain(
-        self, token: str = "", join_addr: str = "", managers: Collection[str] = (), force: bool = False
+        self, token: str = "", join_addr: str = "", managers: Collection[str] = (), **settings: Any
     ) -> Identity:
-        config = NodeConfig(self.state.path, join_addr=join_addr, join_token=token, force_new_cluster=force)
+        config = NodeConfig(self.state.path, join_addr=join_addr, join_token=token, **settings)
         enroller = Enroller(self.ca, self.clock, random.Random(1))
         known = [*managers, *([""] if join_addr else [])]
         logged = has_log(self.state.path)
@@ -118,7 +120,7 @@ async def test_a_swarm_is_brought_back_from_a_manager_s_state_only(setting: Sett
     if founded:
         await setting.obtain()
     with pytest.raises(IdentityError, match=r"--force-new-cluster brings .* holds none$"):
-        await setting.obtain(force=True)
+        await setting.obtain(force_new_cluster=True)
 
 
 async def test_an_expired_certificate_is_accepted_to_bring_a_swarm_back(
@@ -129,7 +131,44 @@ async def test_an_expired_certificate_is_accepted_to_bring_a_swarm_back(
     await clock.sleep(91 * 86_400)
     with pytest.raises(StateDirError, match="expired"):
         await setting.obtain()
-    assert await setting.obtain(force=True) == Identity(founded.credentials)
+    assert await setting.obtain(force_new_cluster=True) == Identity(founded.credentials)
+
+
+async def test_a_swarm_founded_with_autolock_never_has_its_key_in_clear(setting: Setting) -> None:
+    identity = await setting.obtain(autolock=True)
+    kek = setting.state.key_file.kek
+    assert (len(kek.key), kek.version) == (32, 0)
+    assert b"ENCRYPTED PRIVATE KEY" in (setting.state.path / "certificates" / "swarm-node.key").read_bytes()
+    assert identity.root is not None
+
+
+async def test_a_locked_founding_that_left_no_log_is_begun_anew_without_its_key(setting: Setting) -> None:
+    first = await setting.obtain(autolock=True)
+    setting.state = StateDir(setting.state.path)
+    second = await setting.obtain()
+    assert second.credentials.organization != first.credentials.organization
+    assert setting.state.key_file.kek == Kek()
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [("", "start it with --unlock-key"), ("SWMKEY-1-" + "A" * 43, "the one given is of another time")],
+)
+async def test_a_locked_manager_needs_its_key_and_nothing_changes_without(
+    setting: Setting, key: str, advice: str
+) -> None:
+    await setting.obtain(autolock=True)
+    right = setting.state.key_file.kek.key
+    setting.write_log()
+    folder = setting.state.path / "certificates"
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    setting.state = StateDir(setting.state.path, parse_unlock_key(key) if key else b"")
+    with pytest.raises(IdentityError, match=f"^node is locked, and needs a valid unlock key; {advice}"):
+        await setting.obtain(unlock_key=key)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+    setting.state = StateDir(setting.state.path, right)
+    assert (await setting.obtain()).root is None
 
 
 @pytest.mark.parametrize("missing", ["swarm-node.key", "swarm-node.crt", "swarm-root-ca.crt"])

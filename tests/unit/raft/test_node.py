@@ -13,7 +13,6 @@ from swarmkit.raft import (
     ProposalQueueFullError,
     RaftConfig,
     RaftConfigError,
-    RecordCipher,
     SnapshotPolicy,
     WriteFailedError,
     WrongKeyError,
@@ -25,6 +24,7 @@ from swarmkit.store.proposer import (
     ProposalTooLargeError,
     StoppedError,
 )
+from tests.fakes.keys import FakeKeys
 from tests.fakes.lanes import InlineLane
 from tests.fakes.raft import Bench
 
@@ -237,7 +237,7 @@ async def test_a_wrong_key_and_a_foreign_directory_are_refused_untouched(bench: 
     before = {path: bench.disk.read(path) for path in bench.disk.paths("")}
 
     with pytest.raises(WrongKeyError):
-        await bench.node(cipher=RecordCipher(bytes(32))).start()
+        await bench.node(keys=FakeKeys(bytes(32))).start()
     with pytest.raises(ForeignStateError, match="belongs to node node-1, this is node node-2"):
         await bench.node(node_id="node-2").start()
     assert {path: bench.disk.read(path) for path in bench.disk.paths("")} == before

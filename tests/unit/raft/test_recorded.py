@@ -13,6 +13,7 @@ from swarmkit.raft.files import OsFiles
 from swarmkit.raft.replica import Replica
 from swarmkit.raft.storage import Storage, open_storage
 from swarmkit.store.store import Store
+from tests.fakes.keys import FakeKeys
 from tests.fakes.loop import VirtualClock
 from tests.fakes.machine import FakeMachine
 from tests.fakes.raft import TestNode
@@ -83,7 +84,7 @@ async def test_a_node_starts_on_it_and_goes_on(state_dir: Path) -> None:
         state_dir=state_dir,
         node_id=OWN.node_id,
         addr="10.0.0.1:4444",
-        cipher=RecordCipher(DATA_KEY),
+        keys=FakeKeys(DATA_KEY),
         clock=VirtualClock(),
     )
     try:

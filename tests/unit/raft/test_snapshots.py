@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft import snapshots
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
 from swarmkit.raft.errors import DiskFullError, SnapshotDamagedError, WrongKeyError
 from swarmkit.raft.records import BadFrameError, Entry, Kind, frame
 from swarmkit.raft.snapshots import CHUNK_BYTES, Image, SnapshotStore

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from swarmkit.raft.cipher import RecordCipher
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.raft.errors import ForeignStateError, SnapshotGapError
 from swarmkit.raft.records import Entry
 from swarmkit.raft.snapshots import Image, SnapshotStore

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarmkit.raft.cipher import RecordCipher
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.raft.errors import DiskFullError, LogDamagedError, WriteFailedError, WrongKeyError
 from swarmkit.raft.records import Entry, Record, Replace, Term, Truncate
 from swarmkit.raft.wal import Identity, LogState, WriteAheadLog, open_log, scan_log
@@ -197,14 +197,42 @@ def test_a_key_rotated_in_the_middle_needs_both() -> None:
     disk = FakeDisk()
     new_key = bytes(reversed(range(32)))
     wal = create(disk)
-    wal.cipher = RecordCipher(new_key)
     wal.append(entries(2, 3), 1)
+    assert wal.switch(RecordCipher(new_key), 1) == 3
+    wal.append(entries(4, 5), 3)
 
     both = RecordCipher(new_key, bytes(range(32)))
-    assert len(load(disk, both).entries) == 3
+    assert load(disk, both).entries == [*FIRST, *entries(2, 5)]
     for alone in (CIPHER, RecordCipher(new_key)):
         with pytest.raises(WrongKeyError):
             load(disk, alone)
+
+
+def test_after_the_old_segments_are_dropped_the_new_key_alone_opens_the_log() -> None:
+    disk = FakeDisk()
+    new = RecordCipher(bytes(reversed(range(32))))
+    wal = create(disk)
+    wal.append([*entries(2, 3), Term(7, "vote")], 3)
+    wal.switch(new, 3)
+    wal.drop_before_switch()
+
+    state = load(disk, new)
+    assert (state.entries, state.next_index, state.term, state.vote, state.commit) == ([], 4, 7, "vote", 3)
+    wal.append(entries(4, 5), 3)
+    wal.drop_before_switch()
+    assert load(disk, new).entries == entries(4, 5)
+
+
+def test_a_truncation_may_go_back_behind_the_segments_that_are_left() -> None:
+    disk = FakeDisk()
+    wal = create(disk)
+    wal.append(entries(2, 6), 2)
+    wal.switch(CIPHER, 2)
+    wal.append([Truncate(4), *entries(4, 9, 3)], 9)
+    wal.drop_before(7)
+
+    assert len(disk.paths(".wal")) == 1
+    assert load(disk).entries == entries(4, 9, 3)
 
 
 def test_a_full_disk_says_so_and_the_log_stays_readable() -> None:

@@ -32,7 +32,9 @@ def cluster() -> api.Cluster:
     made.spec.acceptance_policy.policies[0].secret.CopyFrom(
         api.AcceptancePolicy.RoleAdmissionPolicy.Secret(data=b"$2a$10$hash", alg="bcrypt")
     )
+    made.spec.encryption_config.auto_lock_managers = True
     made.unlock_keys.add(subsystem="swarm-manager", key=b"UNLOCK")
+    made.unlock_keys.add(subsystem="other", key=b"UNLOCK OTHERS")
     made.network_bootstrap_keys.add(subsystem="net", key=b"NETWORK")
     made.encryption_key_lamport_clock = 7
     made.fips = True
@@ -170,7 +172,6 @@ async def test_specs_that_are_refused(control: Control, stored: api.Cluster, edi
         (lambda s: setattr(s.ca_config, "signing_ca_key", b"x"), "does not rotate the root CA"),
         (lambda s: setattr(s.ca_config, "force_rotate", 1), "does not rotate the root CA"),
         (lambda s: s.ca_config.external_cas.add(url="https://x"), "does not use external CAs"),
-        (lambda s: setattr(s.encryption_config, "auto_lock_managers", True), "does not lock its keys"),
     ],
 )
 async def test_what_is_not_served_says_so(
@@ -234,9 +235,40 @@ async def test_rotating_one_join_token_leaves_the_other(
     assert getattr(tokens, other) == f"{other}-token"
 
 
-async def test_rotating_the_unlock_key_while_off_does_nothing(control: Control, stored: api.Cluster) -> None:
+def autolock(on: bool) -> Edit:
+    return lambda spec: setattr(spec.encryption_config, "auto_lock_managers", on)
+
+
+def unlock_keys(control: Control) -> dict[str, bytes]:
+    (found,) = control.store.view().find(api.Cluster)
+    return {entry.subsystem: entry.key for entry in found.unlock_keys}
+
+
+async def test_the_unlock_key_comes_and_goes_with_autolock_and_other_subsystems_keep_theirs(
+    control: Control, stored: api.Cluster
+) -> None:
+    await update(control, autolock(False))
+    assert unlock_keys(control) == {"other": b"UNLOCK OTHERS"}
     await update(control, rotation=api.KeyRotation(manager_unlock_key=True))
-    assert list(control.store.view().find(api.Cluster)[0].unlock_keys) == list(stored.unlock_keys)
+    assert unlock_keys(control) == {"other": b"UNLOCK OTHERS"}  # off: there is nothing to rotate
+
+    await update(control, autolock(True))
+    first = unlock_keys(control)["swarm-manager"]
+    assert len(first) == 32
+    await update(control, autolock(True))
+    assert unlock_keys(control)["swarm-manager"] == first
+
+    await update(control, rotation=api.KeyRotation(manager_unlock_key=True))
+    second = unlock_keys(control)["swarm-manager"]
+    assert second not in (first, b"UNLOCK")
+    assert len(second) == 32
+    assert unlock_keys(control)["other"] == b"UNLOCK OTHERS"
+
+
+async def test_no_answer_holds_an_unlock_key(control: Control, stored: api.Cluster) -> None:
+    updated = await update(control, rotation=api.KeyRotation(manager_unlock_key=True))
+    assert not updated.unlock_keys
+    assert unlock_keys(control)["swarm-manager"] not in updated.SerializeToString()
 
 
 async def test_expired_blacklist_entries_are_dropped(control: Control) -> None:

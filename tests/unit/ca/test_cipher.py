@@ -1,11 +1,11 @@
-"""contract/security.md, 5: MaybeEncryptedRecord."""
+"""Sealed records (contract/security.md, 5, MaybeEncryptedRecord; cases 27 and 28)."""
 
 import base64
 
 import pytest
 
 from swarmkit.api import messages as api
-from swarmkit.raft.cipher import InvalidKeyError, RecordCipher
+from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
 
 UNLOCK_KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 DATA_KEY = b"0123456789abcdef0123456789abcdef"
@@ -20,10 +20,19 @@ def test_opens_what_the_original_sealed() -> None:
     assert RecordCipher(UNLOCK_KEY).open(sealed) == DATA_KEY
 
 
+def test_with_the_same_nonce_the_same_bytes_are_written() -> None:
+    nonce = api.MaybeEncryptedRecord.FromString(base64.b64decode(SEALED_BY_THE_ORIGINAL)).nonce
+    cipher = RecordCipher(UNLOCK_KEY, random_bytes=lambda _: nonce)
+
+    assert base64.b64encode(cipher.seal(DATA_KEY)).decode() == SEALED_BY_THE_ORIGINAL
+
+
 def test_a_plain_record_of_the_original_opens_without_a_key() -> None:
     sealed = base64.b64decode("EiAwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==")
 
-    assert RecordCipher(None).open(sealed) == DATA_KEY
+    for nothing in (None, b""):
+        assert RecordCipher(nothing).open(sealed) == DATA_KEY
+        assert RecordCipher(nothing).seal(DATA_KEY) == sealed
 
 
 @pytest.mark.parametrize("fips", [False, True])
@@ -63,6 +72,10 @@ def test_fernet_is_read_without_fips_and_secretbox_is_not_read_with_it() -> None
         fips.open(plain.seal(b"data"))
 
 
+def test_what_lies_open_is_read_in_fips_mode_too() -> None:
+    assert RecordCipher(None, fips=True).open(RecordCipher(None).seal(b"data")) == b"data"
+
+
 def test_a_plain_record_is_refused_where_a_key_is_known_and_a_sealed_one_where_none_is() -> None:
     with pytest.raises(InvalidKeyError):
         RecordCipher(DATA_KEY).open(RecordCipher(None).seal(b"data"))
@@ -81,12 +94,12 @@ def test_a_plain_record_is_refused_where_a_key_is_known_and_a_sealed_one_where_n
             algorithm=api.MaybeEncryptedRecord.SECRETBOX_SALSA20_POLY1305, data=b"x", nonce=bytes(24)
         ).SerializeToString(),
         api.MaybeEncryptedRecord(
-            algorithm=api.MaybeEncryptedRecord.FERNET_AES_128_CBC, data=b"no token"
+            algorithm=api.MaybeEncryptedRecord.FERNET_AES_128_CBC, data=b"\xff"
         ).SerializeToString(),
     ],
 )
 def test_garbage_is_an_invalid_key_and_nothing_else(record: bytes) -> None:
-    with pytest.raises(InvalidKeyError):
+    with pytest.raises(InvalidKeyError, match=r"^invalid key$"):
         RecordCipher(DATA_KEY).open(record)
 
 

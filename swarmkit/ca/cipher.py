@@ -1,4 +1,7 @@
-"""Encryption of log records and snapshots under data keys (contract/security.md, 5, MaybeEncryptedRecord)."""
+"""Sealed records: what the key file's headers, the raft log and its snapshots hold their secrets in.
+
+Source: contract/security.md, 5, MaybeEncryptedRecord.
+"""
 
 import base64
 import os
@@ -10,6 +13,7 @@ from nacl.bindings import crypto_secretbox, crypto_secretbox_NONCEBYTES, crypto_
 from nacl.exceptions import CryptoError
 
 from swarmkit.api import messages as api
+from swarmkit.ca.errors import CaError
 
 KEY_BYTES = 32
 
@@ -18,13 +22,16 @@ _SECRETBOX = api.MaybeEncryptedRecord.SECRETBOX_SALSA20_POLY1305
 _FERNET = api.MaybeEncryptedRecord.FERNET_AES_128_CBC
 
 
-class InvalidKeyError(Exception):
-    """None of the known keys opens a record. The text never holds a key or data."""
+class InvalidKeyError(CaError):
+    """No key given opens a record or a key block, or one was given where there is nothing to open."""
+
+    def __init__(self) -> None:
+        super().__init__("invalid key")
 
 
 def _padded(key: bytes) -> bytes:
     if len(key) > KEY_BYTES:
-        raise ValueError(f"data key of {len(key)} bytes: at most {KEY_BYTES} are used")
+        raise ValueError(f"key of {len(key)} bytes: at most {KEY_BYTES} are used")
     return key.ljust(KEY_BYTES, b"\0")
 
 
@@ -32,10 +39,13 @@ class RecordCipher:
     """Seals records under one key and opens them under any of several. Stateless: any thread may call.
 
     Args:
-        key: the key to write with, zero-padded to 32 bytes; None writes and reads plain records only.
+        key: the key to write with, zero-padded to 32 bytes; None or empty: records lie open.
         old_keys: further keys to read with, tried in order after ``key``.
-        fips: write and read Fernet only.
+        fips: what is encrypted is Fernet, nothing else is opened.
         random_bytes: where nonces come from.
+
+    Raises:
+        ValueError: a key is too long.
     """
 
     def __init__(
@@ -45,7 +55,7 @@ class RecordCipher:
         fips: bool = False,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._key = None if key is None else _padded(key)
+        self._key = _padded(key) if key else None
         self._keys = [k for k in (self._key, *map(_padded, old_keys)) if k is not None]
         self._fips = fips
         self._random_bytes = random_bytes
@@ -70,8 +80,8 @@ class RecordCipher:
         try:
             record = api.MaybeEncryptedRecord.FromString(sealed)
         except DecodeError as error:
-            raise InvalidKeyError("not an encrypted record") from error
-        if record.algorithm == _NONE and not self._keys and not self._fips:
+            raise InvalidKeyError from error
+        if record.algorithm == _NONE and not self._keys:
             return record.data
         opener = {_SECRETBOX: _open_secretbox, _FERNET: _open_fernet}.get(record.algorithm)
         if opener is not None and (record.algorithm == _FERNET or not self._fips):
@@ -79,7 +89,7 @@ class RecordCipher:
                 plain = opener(record, key)
                 if plain is not None:
                     return plain
-        raise InvalidKeyError("no known key decrypts the record")
+        raise InvalidKeyError
 
 
 def _open_secretbox(record: api.MaybeEncryptedRecord, key: bytes) -> bytes | None:
