@@ -184,5 +184,10 @@ async def serve(settings: NodeConfig, early: EarlySignals) -> int:
         return 0
     # grpc and the rest of the daemon are imported only here: --help and --version stay quick.
     from swarmd.serve import run_node
+    from swarmkit.node.node import raft_timing
 
+    try:
+        raft_timing(settings)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     return await run_node(settings, stop, STOP_SECONDS)

@@ -23,6 +23,7 @@ from swarmkit.ca.renewal import Renewer
 from swarmkit.ca.root import Root
 from swarmkit.ca.statedir import StateDir
 from swarmkit.clock import Clock
+from swarmkit.lag import LagWatch
 from swarmkit.log import get_logger
 from swarmkit.manager.joining import JoinError
 from swarmkit.manager.manager import Manager, ManagerConfig
@@ -30,7 +31,7 @@ from swarmkit.net.listen import ListenError
 from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError
 from swarmkit.node.authority import AuthorityConnector
 from swarmkit.node.broker import NodeBroker
-from swarmkit.node.config import NodeConfig
+from swarmkit.node.config import ConfigError, NodeConfig
 from swarmkit.node.directory import check_directory
 from swarmkit.node.executors import make_executor
 from swarmkit.node.identity import has_log, obtain_identity
@@ -40,6 +41,7 @@ from swarmkit.raft.config import RaftConfig
 from swarmkit.raft.errors import (
     ForeignStateError,
     LogDamagedError,
+    RaftConfigError,
     RaftError,
     SnapshotDamagedError,
     SnapshotGapError,
@@ -59,6 +61,18 @@ FOUNDING_SECONDS = 3.0
 
 class NodeError(Exception):
     """The node cannot go on; the text says why and what to do."""
+
+
+def raft_timing(config: NodeConfig) -> RaftConfig:
+    """Return the timing of the replicated log.
+
+    Raises:
+        ConfigError: the two ticks do not work together.
+    """
+    try:
+        return RaftConfig.from_ticks(config.heartbeat_seconds, config.election_seconds)
+    except RaftConfigError as error:
+        raise ConfigError(str(error)) from error
 
 
 class Node:
@@ -91,6 +105,7 @@ class Node:
         self._supervisor: ManagerSupervisor | None = None
         self._manager: Manager | None = None
         self._root: Root | None = None
+        self._force = config.force_new_cluster
         self._broker: NodeBroker | None = None
         self._agent: Agent | None = None
 
@@ -134,6 +149,7 @@ class Node:
         self._root = None
         self._start_agent(self._holder, self._renewer)
         self._owner.spawn(self._supervise(supervisor), "supervisor")
+        self._owner.spawn(LagWatch(self._clock, self._config.election_seconds / 2).run(), "lag")
 
     async def _forget_log(self) -> None:
         """Erase what a manager left here that was demoted while it was going down."""
@@ -143,6 +159,8 @@ class Node:
 
     def _know_managers(self) -> RemotesFileError | None:
         """Fill the list of managers; returns what is wrong with its file: only a worker depends on it."""
+        if self._config.force_new_cluster:
+            return None  # they are left behind
         if self._config.join_addr:
             self._remotes.observe(Remote("", self._config.join_addr), 1)
             return None
@@ -164,12 +182,15 @@ class Node:
     async def _make_manager(self, changed: Callable[[], None]) -> Manager:
         assert self._holder is not None
         assert self._renewer is not None
+        # Only what was on disk at the start is brought back; who joins later is not thrown out again.
+        force, self._force = self._force, False
         config = ManagerConfig(
             self._config.state_dir,
             self._config.control_socket,
             self._config.listen_remote,
             self._config.advertise_remote,
-            RaftConfig.from_ticks(self._config.heartbeat_seconds, self._config.election_seconds),
+            raft_timing(self._config),
+            force,
         )
         self._manager = Manager(
             config,

@@ -27,6 +27,9 @@ def handlers() -> Iterator[None]:
         (["--listen-control-api", ""], "--listen-control-api is empty"),
         (["--join-addr", "nowhere"], "must be HOST:PORT"),
         (["extra"], "unexpected extra argument"),
+        (["--heartbeat-tick", "0"], "--heartbeat-tick is 0: must be a number of seconds above zero"),
+        (["--election-tick", "0.5"], "--election-tick is 0.5 s: must be more than three times --heartbeat"),
+        (["--force-new-cluster", "--join-addr", "a:1"], "exclude each other"),
     ],
 )
 def test_misuse_exits_with_2_and_a_sentence(words: list[str], text: str) -> None:
