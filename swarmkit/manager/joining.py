@@ -46,7 +46,12 @@ def join_seconds(config: RaftConfig) -> float:
 
 
 async def join_group(
-    address: str, credentials: Credentials, own_addr: str, timeout: float = join_seconds(RaftConfig())
+    address: str,
+    credentials: Credentials,
+    own_addr: str,
+    timeout: float = join_seconds(RaftConfig()),
+    *,
+    lost_raft_id: int = 0,
 ) -> JoinReply:
     """Have the leader make this node a member; return its raft id and where the others are.
 
@@ -58,6 +63,7 @@ async def join_group(
         own_addr: ``host:port`` where managers reach this node; a wildcard host stands for the address that
             the call comes from.
         timeout: seconds for all of it.
+        lost_raft_id: the member that this node was before it lost its log; 0: none.
 
     Raises:
         JoinUnavailableError, JoinRefusedError: see there.
@@ -68,9 +74,10 @@ async def join_group(
         channel = secure_channel(address, credentials)
     except AddressError as error:
         raise JoinRefusedError(str(error)) from error
+    request = JoinRequest(addr=own_addr, reached=address, lost_raft_id=lost_raft_id)
     async with channel:
         try:
-            reply = await RaftStub(channel).Join(JoinRequest(addr=own_addr), timeout=timeout)
+            reply = await RaftStub(channel).Join(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             text = f"cannot join the managers through {address}: {describe_rpc_error(error, address)}"
             kind = JoinRefusedError if error.code() in _FINAL else JoinUnavailableError

@@ -43,7 +43,7 @@ from swarmkit.manager.orchestrator import (
     ReplicatedOrchestrator,
     TaskReaper,
 )
-from swarmkit.manager.place import Place, Question, RaftIdFile
+from swarmkit.manager.place import Place, RaftIdFile
 from swarmkit.manager.raftapi import RaftService, grpc_probe
 from swarmkit.manager.raftgroup import RaftGroup
 from swarmkit.manager.rolemanager import RoleManager
@@ -277,9 +277,10 @@ class Manager:
         self._leaders.changed()
         self._on_removed()
 
-    async def _ask(self, remote: Remote, question: Question) -> JoinReply:
+    async def _ask(self, remote: Remote, own_address: str, lost_raft_id: int) -> JoinReply:
         timeout = join_seconds(self._config.raft)
-        return await join_group(remote.addr, self._credentials.current, question.addr, timeout)
+        credentials = self._credentials.current
+        return await join_group(remote.addr, credentials, own_address, timeout, lost_raft_id=lost_raft_id)
 
     def _register(self) -> None:
         add = self._server.add
@@ -294,7 +295,7 @@ class Manager:
         add(health_pb2_grpc.add_HealthServicer_to_server, self._local_health, remote=False)
         add(
             service_pb2_grpc.add_RaftServicer_to_server,
-            RaftService(self._raft, self._links, grpc_probe(self._credentials)),
+            RaftService(self._raft, self._links, grpc_probe(self._credentials), self._join_refusal),
             local=False,
             forward={"Join", "Leave"},
             roles_by_store=False,
@@ -334,6 +335,15 @@ class Manager:
         """Tell whether a node is a manager now; one that the store does not know yet may be."""
         node = self.store.view().get(api.Node, node_id)
         return node is None or node.role == api.NodeRole.MANAGER
+
+    def _join_refusal(self, node_id: str) -> str:
+        """Say why a node may not become a member of the raft group; empty if it may."""
+        node = self.store.view().get(api.Node, node_id)
+        if node is None:
+            return f"the swarm knows no node {node_id}"
+        if node.spec.desired_role != api.NodeRole.MANAGER:
+            return f"node {node_id} is to be a worker: 'swarmctl node promote {node_id}' makes it a manager"
+        return ""
 
     def _is_blacklisted(self, node_id: str) -> bool:
         cluster = self._cluster()

@@ -5,7 +5,6 @@ Source: contract/raft-store-manager.md, 10 and 11.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarmkit.ca import files
@@ -73,22 +72,8 @@ class RaftIdFile:
         files.remove(self._path)
 
 
-@dataclass(frozen=True)
-class Question:
-    """What a manager tells when it asks for its place.
-
-    Attributes:
-        addr: ``host:port`` where others reach it; a wildcard host becomes the one that the leader sees.
-        reached: the address at which it reached whom it asks.
-        lost_raft_id: the member that it was and whose log is lost; 0: none.
-    """
-
-    addr: str
-    reached: str
-    lost_raft_id: int = 0
-
-
-Ask = Callable[[Remote, Question], Awaitable[JoinReply]]
+#: Asks one manager: who it is, this manager's own address, and the raft id whose log is lost, or 0.
+Ask = Callable[[Remote, str, int], Awaitable[JoinReply]]
 
 
 class Place:
@@ -126,7 +111,7 @@ class Place:
             )
             for remote in self._contacts():
                 try:
-                    return await self._ask(remote, Question(self.own_address, remote.addr, lost))
+                    return await self._ask(remote, self.own_address, lost)
                 except JoinUnavailableError as error:
                     failure = error
                     log.info("cannot join through this manager", addr=remote.addr, error=str(error))
@@ -147,7 +132,7 @@ class Place:
                 await leaders.wait_change()
                 continue
             try:
-                await self._ask(leader, Question(self.own_address, leader.addr))
+                await self._ask(leader, self.own_address, 0)
                 return
             except JoinRefusedError as error:
                 log.error("the group does not take this manager's address", error=str(error))

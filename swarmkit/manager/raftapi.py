@@ -5,7 +5,7 @@ Source: contract/raft-store-manager.md, 11 to 13 and 24.
 
 import asyncio
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.log import get_logger
 from swarmkit.manager.health import RAFT
 from swarmkit.manager.joining import HEALTH_SECONDS
-from swarmkit.net.address import AddressError, join_address, split_address
+from swarmkit.net.address import AddressError, is_wildcard, join_address, split_address
 from swarmkit.net.caller import Caller, current_caller
 from swarmkit.net.channels import describe_rpc_error, member_channel
 from swarmkit.net.errors import RpcError, failed_precondition, invalid_argument, not_found
@@ -101,7 +101,7 @@ def joining_address(addr: str, caller: Caller) -> str:
         raise invalid_argument(str(error)) from error
     if not port:
         raise invalid_argument(f"{addr!r} is not an address to be reached at: its port is 0")
-    if host and not _is_wildcard(host):
+    if not is_wildcard(host):
         return addr
     if not caller.ip:
         raise invalid_argument(
@@ -110,11 +110,26 @@ def joining_address(addr: str, caller: Caller) -> str:
     return join_address(caller.ip, port)
 
 
-def _is_wildcard(host: str) -> bool:
+def reached_address(known: str, reached: str) -> str | None:
+    """Return where this leader is reached, if a joiner knows better than the leader; None otherwise.
+
+    A manager that listens on all addresses and was told none to advertise learns one from the first that
+    joins from another machine. The loopback says nothing to anybody else.
+
+    Args:
+        known: the leader's address as the group knows it.
+        reached: the address at which the joiner reached it.
+    """
     try:
-        return ipaddress.ip_address(host).is_unspecified
+        (known_host, _), (host, _) = split_address(known), split_address(reached)
+    except AddressError:
+        return None
+    if not is_wildcard(known_host) or is_wildcard(host) or host == "localhost":
+        return None
+    try:
+        return None if ipaddress.ip_address(host).is_loopback else reached
     except ValueError:
-        return False  # host names are left as they are
+        return reached
 
 
 def check_unused(members: Sequence[api.RaftMember], addr: str, node_id: str) -> None:
@@ -139,12 +154,20 @@ class RaftService(RaftServicer):
         node: this manager's raft node.
         links: where streams go.
         probe: looks at who joins.
+        refusal: says why a node may not become a member; empty if it may.
     """
 
-    def __init__(self, node: Member, links: GrpcLinks, probe: HealthProbe) -> None:
+    def __init__(
+        self,
+        node: Member,
+        links: GrpcLinks,
+        probe: HealthProbe,
+        refusal: Callable[[str], str] = lambda node_id: "",
+    ) -> None:
         self._node = node
         self._links = links
         self._probe = probe
+        self._refusal = refusal
         # Changes wait for each other here, in order: the group takes one at a time and refuses a second.
         self._turn = asyncio.Lock()
 
@@ -156,12 +179,15 @@ class RaftService(RaftServicer):
         """Make the caller a member, or give it its new address.
 
         Raises:
-            RpcError: FAILED_PRECONDITION, this manager does not lead; INVALID_ARGUMENT, the address is none,
-                or does not serve raft as this node; ALREADY_EXISTS, another member has it.
+            RpcError: FAILED_PRECONDITION, this manager does not lead, or the node is not to be a manager, or
+                the member that it was cannot be removed; INVALID_ARGUMENT, the address is none, or does not
+                serve raft as this node; ALREADY_EXISTS, another member has it.
         """
         caller = current_caller()
         node_id = _node_id(caller)
         self._check_leading()
+        if refusal := self._refusal(node_id):
+            raise failed_precondition(refusal)
         addr = joining_address(request.addr, caller)
         check_unused(self._node.members(), addr, node_id)
         try:
@@ -175,9 +201,26 @@ class RaftService(RaftServicer):
             self._check_leading()
             check_unused(self._node.members(), addr, node_id)
             with _mapped():
+                await self._learn_address(caller, request.reached)
+                await self._replace(node_id, request.lost_raft_id)
+                known = {member.raft_id for member in self._node.members()}
                 raft_id = await self._node.group.add(node_id, addr)
-            log.info("a manager has joined", raft_id=f"{raft_id:x}", node_id=node_id, addr=addr)
+            if raft_id not in known:
+                log.info("a manager has joined", raft_id=f"{raft_id:x}", node_id=node_id, addr=addr)
             return JoinReply(raft_id=raft_id, members=map(_without_status, self._node.members()))
+
+    async def _learn_address(self, caller: Caller, reached: str) -> None:
+        own = next((m for m in self._node.members() if m.raft_id == self._node.raft_id), None)
+        addr = None if own is None or caller.forwarded_by else reached_address(own.addr, reached)
+        if addr is not None:
+            log.info("others reach this manager at another address than it knew", addr=addr)
+            await self._node.group.move(addr)
+
+    async def _replace(self, node_id: str, lost: int) -> None:
+        """Remove the member that a node was whose log is lost, so that nobody counts on what it knew."""
+        if any(member.raft_id == lost and member.node_id == node_id for member in self._node.members()):
+            await self._node.group.remove(lost)
+            log.info("a manager has lost its log and joins anew", node_id=node_id, raft_id=f"{lost:x}")
 
     async def Leave(self, request: LeaveRequest, _context: Any) -> LeaveReply:
         """Remove a member; any manager may remove any, itself included.

@@ -88,6 +88,18 @@ class GroupChanges:
         await self.commit(MembershipChange(kind=MembershipChange.ADD, member=member))
         return raft_id
 
+    async def move(self, addr: str) -> None:
+        """Commit this leader's own address, unless the group knows it already.
+
+        Raises:
+            MembershipError, LeadershipLostError: as ``commit``.
+        """
+        known = self._driver.replica.membership.get(self._driver.raft_id)
+        if known is not None and known.addr != addr:
+            self._addr = addr
+            member = api.RaftMember(raft_id=known.raft_id, node_id=known.node_id, addr=addr)
+            await self.commit(MembershipChange(kind=MembershipChange.UPDATE, member=member))
+
     def survives_removal(self, raft_id: int) -> bool:
         """Tell whether the members that can be reached now could go on without this one."""
         driver = self._driver

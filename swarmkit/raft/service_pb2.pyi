@@ -146,16 +146,26 @@ class JoinRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDR_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    LOST_RAFT_ID_FIELD_NUMBER: _builtins.int
     addr: _builtins.str
     """host:port where other managers reach the caller. A wildcard host becomes the address the call came from."""
+    reached: _builtins.str
+    """host:port at which the caller reached the manager it asks: one that listens everywhere cannot know."""
+    lost_raft_id: _builtins.int
+    """The member that the caller was before it lost its log; 0: none. It is removed, and the caller becomes a new
+    one: what the old one acknowledged and whom it voted for is gone.
+    """
     def __init__(
         self,
         *,
         addr: _builtins.str = ...,
+        reached: _builtins.str = ...,
+        lost_raft_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addr", b"addr"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addr", b"addr", "lost_raft_id", b"lost_raft_id", "reached", b"reached"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,7 +5,13 @@ import pytest
 
 from swarmkit.api import messages as api
 from swarmkit.manager.joining import join_seconds
-from swarmkit.manager.raftapi import RaftService, UnhealthyError, check_unused, joining_address
+from swarmkit.manager.raftapi import (
+    RaftService,
+    UnhealthyError,
+    check_unused,
+    joining_address,
+    reached_address,
+)
 from swarmkit.net.caller import Caller, as_caller
 from swarmkit.net.errors import RpcError
 from swarmkit.raft.config import RaftConfig
@@ -26,6 +32,7 @@ class FakeNode:
         self.fail: Exception | None = None
         self.list = [api.RaftMember(raft_id=1, node_id="n1", addr="192.0.2.1:4242")]
         self.handed_over = False
+        self.next_id = 7
 
     def members(self) -> list[api.RaftMember]:
         return self.list
@@ -33,8 +40,16 @@ class FakeNode:
     async def add(self, node_id: str, addr: str) -> int:
         if self.fail is not None:
             raise self.fail
-        self.list.append(api.RaftMember(raft_id=7, node_id=node_id, addr=addr))
-        return 7
+        for member in self.list:
+            if member.node_id == node_id:
+                member.addr = addr
+                return member.raft_id
+        self.list.append(api.RaftMember(raft_id=self.next_id, node_id=node_id, addr=addr))
+        self.next_id += 1
+        return self.next_id - 1
+
+    async def move(self, addr: str) -> None:
+        self.list[0].addr = addr
 
     async def remove(self, raft_id: int) -> None:
         if self.fail is not None:
@@ -56,7 +71,13 @@ class Bench:
         self.node = FakeNode()
         self.probed: list[tuple[str, str]] = []
         self.unhealthy = ""
-        self.service = RaftService(self.node, None, self.probe)  # type: ignore[arg-type]
+        self.refusal = ""
+        self.service = RaftService(
+            self.node,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            self.probe,
+            lambda node_id: self.refusal,
+        )
 
     async def probe(self, addr: str, node_id: str) -> None:
         self.probed.append((addr, node_id))
@@ -68,6 +89,11 @@ class Bench:
             reply = await self.service.Join(JoinRequest(addr=addr), None)
         assert reply.raft_id == 7
         return [member.addr for member in reply.members]
+
+    async def ask(self, request: JoinRequest, caller: Caller = CALLER) -> dict[int, str]:
+        with as_caller(caller):
+            reply = await self.service.Join(request, None)
+        return {member.raft_id: member.addr for member in reply.members}
 
     async def leave(self, raft_id: int) -> None:
         with as_caller(CALLER):
@@ -177,3 +203,57 @@ async def test_the_last_manager_is_not_removed(served: Bench) -> None:
 
 def test_joining_may_take_the_leaders_look_and_two_elections() -> None:
     assert join_seconds(RaftConfig()) == 9.0
+
+
+async def test_a_node_that_is_not_to_be_a_manager_is_refused_before_anybody_looks_at_it(
+    served: Bench,
+) -> None:
+    served.refusal = "node n2 is to be a worker"
+    with pytest.raises(RpcError, match="is to be a worker") as caught:
+        await served.join()
+    assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert served.probed == []
+
+
+async def test_a_node_whose_log_is_lost_becomes_another_member(served: Bench) -> None:
+    request = JoinRequest(addr="192.0.2.2:4242")
+    assert await served.ask(request) == {1: "192.0.2.1:4242", 7: "192.0.2.2:4242"}
+    assert await served.ask(request) == {1: "192.0.2.1:4242", 7: "192.0.2.2:4242"}
+    request.lost_raft_id = 7
+    assert await served.ask(request) == {1: "192.0.2.1:4242", 8: "192.0.2.2:4242"}
+    assert await served.ask(request) == {1: "192.0.2.1:4242", 8: "192.0.2.2:4242"}
+
+
+async def test_the_member_of_another_node_is_not_removed_for_a_log_that_is_lost(served: Bench) -> None:
+    assert 1 in await served.ask(JoinRequest(addr="192.0.2.2:4242", lost_raft_id=1))
+
+
+async def test_a_leader_that_listens_everywhere_learns_its_address_from_who_reached_it(served: Bench) -> None:
+    served.node.list[0].addr = "0.0.0.0:4242"
+    request = JoinRequest(addr="192.0.2.2:4242", reached="192.0.2.1:4242")
+    assert (await served.ask(request))[1] == "192.0.2.1:4242"
+
+
+async def test_who_was_passed_on_says_nothing_of_the_leaders_address(served: Bench) -> None:
+    served.node.list[0].addr = "0.0.0.0:4242"
+    passed_on = Caller(node_id="n2", remote_addr="192.0.2.7:4711", forwarded_by="n3")
+    request = JoinRequest(addr="192.0.2.2:4242", reached="192.0.2.3:4242")
+    assert (await served.ask(request, passed_on))[1] == "0.0.0.0:4242"
+
+
+@pytest.mark.parametrize(
+    ("known", "reached", "learnt"),
+    [
+        ("0.0.0.0:4242", "192.0.2.1:4243", "192.0.2.1:4243"),
+        ("[::]:4242", "manager.example:4242", "manager.example:4242"),
+        ("192.0.2.9:4242", "192.0.2.1:4242", None),
+        ("0.0.0.0:4242", "127.0.0.1:4242", None),
+        ("0.0.0.0:4242", "localhost:4242", None),
+        ("0.0.0.0:4242", "0.0.0.0:4242", None),
+        ("0.0.0.0:4242", "", None),
+    ],
+)
+def test_an_address_is_learnt_only_for_a_wildcard_and_never_from_the_loopback(
+    known: str, reached: str, learnt: str | None
+) -> None:
+    assert reached_address(known, reached) == learnt
