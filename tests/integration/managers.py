@@ -66,6 +66,10 @@ class Managers(Swarm):
         )
         return self._start(name, command)
 
+    def forget_tokens(self) -> None:
+        """Have the next ``token`` look again."""
+        self._tokens = {}
+
     def at(self, name: str) -> Control:
         """Return the control API as one manager serves it."""
         return Control(self.path(name))
