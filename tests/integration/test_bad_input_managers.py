@@ -21,7 +21,8 @@ def swarmd(swarm: Managers, name: str, flags: str, timeout: float = 60) -> Resul
     """Run a daemon that is expected to end by itself."""
     return run(
         f"swarmd -d {swarm.folder}/{name} --hostname {name} --executor process"
-        f" --listen-control-api {swarm.folder}/{name}.sock --listen-remote-api 127.0.0.1:{free_port()} {flags}",
+        f" --listen-control-api {swarm.folder}/{name}.sock --listen-remote-api 127.0.0.1:{free_port()}"
+        f" {flags}",
         timeout=timeout,
     )
 
