@@ -209,6 +209,8 @@ class Forwarder:
                     return await self._pass_on(leader, outgoing)
                 except _AgainError as reason:
                     patience.last = str(reason)
+                if self._leaders.leading or self._leaders.leader != leader:
+                    continue  # the change came while the call was under way
             await self._pause(patience)
 
     async def _pass_on(self, leader: Remote, call: PassedCall) -> bytes | None:
@@ -264,11 +266,13 @@ class Forwarder:
         if self._stopping:
             raise RpcError(grpc.StatusCode.UNAVAILABLE, STOPPING_TEXT)
         seconds = patience.pause(self._leaders.leaderless_since)
+        begun = self._clock.monotonic()
         try:
             async with asyncio.timeout(seconds):
                 await self._leaders.wait_change()
         except TimeoutError:
             pass  # time to look again, and whether there is any left
+        patience.waited += self._clock.monotonic() - begun
 
 
 class _AgainError(Exception):
@@ -279,16 +283,15 @@ class _Patience:
     """How long one call waits for a leader.
 
     Attributes:
+        waited: for how many seconds it has waited; a call that is under way does not wait.
         last: why the last attempt failed; empty if none was made.
     """
 
     def __init__(self, clock: Clock, remaining: float | None) -> None:
         """Begin now; ``remaining`` are the seconds until the caller's deadline, None if it has none."""
         self._clock = clock
-        now = clock.monotonic()
-        self._deadline = None if remaining is None else now + remaining
-        # Nobody waits for ever: a caller without a deadline waits no longer than a swarm may be leaderless.
-        self._until = now + NO_LEADER_SECONDS if self._deadline is None else self._deadline
+        self._deadline = None if remaining is None else clock.monotonic() + remaining
+        self.waited = 0.0
         self.last = ""
 
     def pause(self, leaderless_since: float | None) -> float:
@@ -300,16 +303,18 @@ class _Patience:
                 known (contract/security.md, What a foreign peer depends on), and clients may repeat that.
         """
         now = self._clock.monotonic()
-        ends = [self._until]
-        if leaderless_since is not None:
-            ends.append(leaderless_since + NO_LEADER_SECONDS)
-            if now >= ends[-1]:
-                raise RpcError(grpc.StatusCode.UNAVAILABLE, NO_LEADER_TEXT)
-        if now >= self._until:
+        hope = NO_LEADER_SECONDS if leaderless_since is None else leaderless_since + NO_LEADER_SECONDS - now
+        if hope <= 0:
+            raise RpcError(grpc.StatusCode.UNAVAILABLE, NO_LEADER_TEXT)
+        # Nobody waits for ever: a caller without a deadline waits no longer than a swarm may be leaderless.
+        left = NO_LEADER_SECONDS - self.waited if self._deadline is None else self._deadline - now
+        if left <= 0:
+            code = (
+                grpc.StatusCode.UNAVAILABLE if self._deadline is None else grpc.StatusCode.DEADLINE_EXCEEDED
+            )
             text = f"the leader cannot be reached: {self.last}" if self.last else NO_LEADER_TEXT
-            late = self._deadline is not None
-            raise RpcError(grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.UNAVAILABLE, text)
-        return min(RETRY_SECONDS, min(ends) - now)
+            raise RpcError(code, text)
+        return min(RETRY_SECONDS, hope, left)
 
 
 def _outgoing(incoming: Incoming) -> PassedCall:

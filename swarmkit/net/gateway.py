@@ -23,7 +23,7 @@ from swarmkit.net.address import join_address, plain_ip
 from swarmkit.net.authorization import Peer
 from swarmkit.net.door import Door, DoorBusyError
 from swarmkit.net.limits import ConnectionBook, Limits, Throttle, Ticket
-from swarmkit.net.listen import ControlSocket, bound_address, listen_tcp
+from swarmkit.net.listen import ControlSocket, accept, bound_address, listen_tcp, readable
 from swarmkit.net.pipe import ClientEnd, ClientGoneError, NotHttp2Error, PipeEnd, Splice, TlsClientEnd
 
 log = get_logger(__name__)
@@ -110,10 +110,9 @@ class _Gateway(ABC):
             log.error("new credentials cannot be used, keeping the old", gateway=self._name, error=str(error))
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                client, address = await loop.sock_accept(listener)
+                client, address = await accept(listener)
             except OSError as error:
                 if error.errno != errno.ECONNABORTED:  # that one was gone before it was accepted
                     self._complain("cannot accept connections, waiting", error=error.strerror)
@@ -323,16 +322,10 @@ async def _part(end: ClientEnd) -> None:
 
 async def _peek(client: socket.socket) -> bytes:
     """Wait for the first byte and leave it where it is; empty at the end of the stream."""
-    loop = asyncio.get_running_loop()
     while True:
         with contextlib.suppress(BlockingIOError):
             return client.recv(1, socket.MSG_PEEK)
-        readable = asyncio.Event()
-        loop.add_reader(client, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(client)
+        await readable(client)
 
 
 def _remote(host: str, port: int) -> str:

@@ -97,6 +97,33 @@ def _tcp_error(address: str, error: OSError) -> ListenError:
     return ListenError(f"cannot listen on {address}: {error.strerror or error}")
 
 
+async def accept(listener: socket.socket) -> tuple[socket.socket, Any]:
+    """Return the next connection, non-blocking, and the address of its other end.
+
+    Not ``loop.sock_accept``: cancelled in the moment a connection comes, it would take it and lose it, open.
+
+    Raises:
+        OSError: none can be accepted.
+    """
+    while True:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            client, address = listener.accept()
+            client.setblocking(False)
+            return client, address
+        await readable(listener)
+
+
+async def readable(waiting: socket.socket) -> None:
+    """Wait until there is something to read from a socket, or to accept."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(waiting, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(waiting)
+
+
 def bound_address(listener: socket.socket) -> str:
     """Return ``host:port`` that a TCP listener is bound to."""
     host, port = listener.getsockname()[:2]

@@ -127,9 +127,7 @@ async def _feed(passed: PassedCall, call: Any) -> None:
     try:
         async for message in requests:
             await call.write(message)
-        # A caller that vanished has an end too; that one must not look like a proper one over there.
-        if not passed.context.cancelled():
-            await call.done_writing()
+        await call.done_writing()
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         pass  # the call has ended over there: its status tells
     except Exception:

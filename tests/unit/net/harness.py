@@ -12,6 +12,7 @@ import grpc
 
 from swarmkit.api import messages as api
 from swarmkit.api.ca_pb2_grpc import NodeCAServicer, NodeCAStub, add_NodeCAServicer_to_server
+from swarmkit.api.control_pb2_grpc import ControlServicer, add_ControlServicer_to_server
 from swarmkit.api.dispatcher_pb2_grpc import DispatcherServicer, add_DispatcherServicer_to_server
 from swarmkit.api.health_pb2_grpc import HealthStub, add_HealthServicer_to_server
 from swarmkit.api.logbroker_pb2_grpc import LogBrokerServicer, add_LogBrokerServicer_to_server
@@ -21,6 +22,7 @@ from swarmkit.manager.health import CONTROL_API, RAFT, HealthService
 from swarmkit.net import channels
 from swarmkit.net.caller import Caller, current_caller
 from swarmkit.net.gateway import ControlGateway, RemoteGateway
+from swarmkit.net.leaders import Leaders
 from swarmkit.net.limits import Limits
 from swarmkit.net.server import ApiServer
 from tests.fakes.pki import FakeAuthority
@@ -72,6 +74,33 @@ class FakeDispatcher(DispatcherServicer):
             self.session_ended.set()
 
 
+class FakeControl(ControlServicer):
+    """Keeps what is created; ``behave`` is what any call does first."""
+
+    def __init__(self) -> None:
+        self.behave: Callable[[], Awaitable[None]] | None = None
+        self.caller = Caller()
+        self.metadata: list[tuple[str, str | bytes]] = []
+        self.time_remaining: float | None = None
+        self.created: list[str] = []
+        self.reads = 0
+
+    async def CreateService(self, request: Any, context: Any) -> api.CreateServiceResponse:
+        self.caller = current_caller()
+        self.metadata = list(context.invocation_metadata())
+        self.time_remaining = context.time_remaining()
+        self.created.append(request.spec.annotations.name)
+        if self.behave is not None:
+            await self.behave()
+        return api.CreateServiceResponse()
+
+    async def ListServices(self, request: Any, context: Any) -> api.ListServicesResponse:
+        self.reads += 1
+        if self.behave is not None:
+            await self.behave()
+        return api.ListServicesResponse()
+
+
 class FakeLogBroker(LogBrokerServicer):
     """Counts what is published."""
 
@@ -87,14 +116,26 @@ class FakeLogBroker(LogBrokerServicer):
 class ServedApi:
     """Everything a test of the network needs, listening on a free port and on a socket below ``folder``."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None, stop_grace_seconds: float = 0.2) -> None:
-        self.authority = FakeAuthority()
-        self.holder = CredentialsHolder(self.authority.manager("manager-1"))
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        stop_grace_seconds: float = 0.2,
+        *,
+        node_id: str = "manager-1",
+        authority: FakeAuthority | None = None,
+        leaders: Leaders | None = None,
+    ) -> None:
+        self.authority = authority or FakeAuthority()
+        self.holder = CredentialsHolder(self.authority.manager(node_id))
         self.removed: set[str] = set()
+        self.demoted: set[str] = set()
         self.server = ApiServer(
             self.holder,
             SystemClock(),
             is_blacklisted=self.removed.__contains__,
+            is_manager=lambda node_id: node_id not in self.demoted,
+            leaders=leaders,
             limits=limits,
             stop_grace_seconds=stop_grace_seconds,
         )
@@ -102,16 +143,18 @@ class ServedApi:
         self.node_ca = FakeNodeCA()  # type: ignore[abstract]
         self.dispatcher = FakeDispatcher()  # type: ignore[abstract]
         self.log_broker = FakeLogBroker()  # type: ignore[abstract]
-        self.socket_path = folder / "manager1" / "swarm.sock"
+        self.control_api = FakeControl()  # type: ignore[abstract]
+        self.socket_path = folder / node_id / "swarm.sock"
         self.remote: RemoteGateway
         self.control: ControlGateway
 
     async def __aenter__(self) -> "ServedApi":
         self.server.add(add_HealthServicer_to_server, HealthService([RAFT]), local=False)
         self.server.add(add_HealthServicer_to_server, HealthService([CONTROL_API]), remote=False)
-        self.server.add(add_NodeCAServicer_to_server, self.node_ca)
-        self.server.add(add_DispatcherServicer_to_server, self.dispatcher)
-        self.server.add(add_LogBrokerServicer_to_server, self.log_broker)
+        self.server.add(add_NodeCAServicer_to_server, self.node_ca, forward=True)
+        self.server.add(add_DispatcherServicer_to_server, self.dispatcher, forward=True)
+        self.server.add(add_LogBrokerServicer_to_server, self.log_broker, forward=True)
+        self.server.add(add_ControlServicer_to_server, self.control_api, forward=True)
         await self.server.start()
         self.remote = await self.server.listen_remote("127.0.0.1:0")
         self.control = await self.server.listen_control(self.socket_path)

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ from swarmkit.net.listen import (
     AddressInUseError,
     ControlSocket,
     ListenError,
+    accept,
     bound_address,
     listen_tcp,
 )
@@ -74,6 +76,25 @@ async def test_a_port_in_use_is_an_error_of_its_own_with_a_sentence() -> None:
 async def test_an_address_that_cannot_be_had_is_a_clear_sentence(address: str, sentence: str) -> None:
     with pytest.raises(ListenError, match=sentence):
         await listen_tcp(address)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("turns", range(4))
+async def test_no_connection_is_lost_open_that_comes_in_the_moment_of_giving_up(turns: int) -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+    accepting = asyncio.get_running_loop().create_task(accept(listener))
+    await asyncio.sleep(0.01)
+    with socket.create_connection(listener.getsockname()) as client:
+        for _ in range(turns):  # of the loop: it is noticed, accepted, and handed over
+            await asyncio.sleep(0)
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        listener.close()
+        if not accepting.cancelled():
+            accepting.result()[0].close()
+        client.settimeout(1)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 def test_the_socket_is_0600_in_a_directory_made_0700(tmp_path: Path) -> None:
