@@ -1,6 +1,7 @@
 """Clients of all managers at once, who record what they saw."""
 
 import contextlib
+import itertools
 import random
 import threading
 import time
@@ -277,6 +278,11 @@ class Trial:
             return min(ended) - moment
 
         return eventually(look, within, "a write is acknowledged", 0.02)
+
+    def longest_pause(self, since: float) -> float:
+        """Return the longest time from ``since`` to now in which no write was acknowledged."""
+        moments = sorted(op.ended for op in self.acknowledged() if op.ended > since)
+        return max(b - a for a, b in itertools.pairwise([since, *moments, time.monotonic()]))
 
     def audit(self) -> None:
         """Read everything on every manager, and check the whole history with that.
