@@ -421,11 +421,15 @@ class Library(LibraryState):
 
     def set_connected(self, peer: int, connected: bool) -> None:
         """Report that a peer can or cannot be sent to."""
-        node = _Peer(peer)
+        core, node = self._core, _Peer(peer)
         if connected:
-            self._core._SyncObj__onNodeConnected(node)
+            core._SyncObj__onNodeConnected(node)
+            if node in core._SyncObj__raftMatchIndex:
+                # It may have started anew, with a log whose torn end was cut off: what it held before counts
+                # for nothing, and its resets may lead back there. Its next answer tells what it holds now.
+                core._SyncObj__raftMatchIndex[node] = 0
         else:
-            self._core._SyncObj__onNodeDisconnected(node)
+            core._SyncObj__onNodeDisconnected(node)
 
     def append(self, command: bytes) -> None:
         """Queue a whole command for the log; the next tick appends it if this node leads."""

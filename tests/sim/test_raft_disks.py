@@ -165,3 +165,22 @@ async def test_neither_a_vote_nor_a_confirmation_leaves_before_its_sync(world: W
         future = leader.propose(b"needs the slow one")
         await future
         assert asyncio.get_running_loop().time() >= start + 1.0
+
+
+@in_world()
+async def test_a_member_that_lost_the_end_of_its_log_gets_it_again_from_the_same_leader(world: World) -> None:
+    """The leader knows that it had these entries; a member that has started anew may have them no more."""
+    leader = await world.elected()
+    await world.write_many(leader, 20)
+    await world.settled()
+    member = world.member_of(world.followers()[0])
+    last, term = leader.status().last_index, leader.status().term
+    world.kill(member)
+    newest = member.disk.paths(".wal")[-1]
+    member.disk.overwrite(newest, member.disk.read(newest)[:-3])
+    node = await world.start(member)
+    assert node.status().last_index < last
+    await world.until(lambda: node.status().commit_index >= last, limit=2)
+    await world.write_many(leader, 1)
+    await world.settled()
+    assert leader.status().term == term

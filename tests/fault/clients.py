@@ -1,0 +1,311 @@
+"""Clients of all managers at once, who record what they saw."""
+
+import contextlib
+import itertools
+import random
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from swarmkit.api import control_pb2_grpc
+from swarmkit.api import messages as api
+from swarmkit.store.store import Store
+from tests.fault.history import NOTHING, History, Operation, Outcome
+from tests.integration.harness import eventually
+
+#: The label of a service that is the value of a register.
+LABEL = "value"
+#: Longest wait for an answer, in seconds.
+CALL_SECONDS = 6.0
+#: What says that a write has not had and will not have an effect.
+_REFUSALS = {
+    grpc.StatusCode.ABORTED: "update out of sequence",
+    grpc.StatusCode.ALREADY_EXISTS: "already exists",
+}
+#: The same, whatever the status: it was never sent, or never found a leader.
+_NEVER_RAN = ("failed to connect to all addresses", "The swarm does not have a leader")
+_CHANNEL_OPTIONS = [
+    ("grpc.default_authority", "localhost"),
+    # A manager that is back must be found at once, whatever its last life was like.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
+
+
+def outcome_of(error: grpc.RpcError) -> Outcome:
+    """Tell what the failure of a write says about its effect."""
+    details = error.details() or ""
+    if details.startswith(_NEVER_RAN):
+        return Outcome.REFUSED
+    refusal = _REFUSALS.get(error.code())
+    return Outcome.REFUSED if refusal is not None and refusal in details else Outcome.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a register was seen to hold: its value, and the service that is the register, if there is one."""
+
+    value: str
+    service: api.Service | None
+
+
+class Client:
+    """One client of one manager; every call is recorded."""
+
+    def __init__(self, via: str, socket: Path, history: History) -> None:
+        self.via = via
+        self._history = history
+        self._channel = grpc.insecure_channel(f"unix:{socket}", _CHANNEL_OPTIONS)
+        self._stub = control_pb2_grpc.ControlStub(self._channel)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def read(self, register: str) -> Held | None:
+        """Return what a register holds; None if there is no answer."""
+        called = time.monotonic()
+        try:
+            filters = api.ListServicesRequest.Filters(names=[register])
+            request = api.ListServicesRequest(filters=filters)
+            services = list(self._stub.ListServices(request, timeout=CALL_SECONDS).services)
+        except grpc.RpcError as error:
+            self._record(register, None, NOTHING, called, Outcome.UNKNOWN, error)
+            return None
+        # Two of one name is a value that nobody wrote.
+        value = " and ".join(service.spec.annotations.labels[LABEL] for service in services)
+        self._record(register, None, value, called, Outcome.OK)
+        return Held(value, services[0] if services else None)
+
+    def read_all(self, registers: Collection[str]) -> None:
+        """Read several registers in one call, which has to be answered."""
+        called = time.monotonic()
+        services = list(self._stub.ListServices(api.ListServicesRequest(), timeout=CALL_SECONDS).services)
+        held = dict.fromkeys(registers, NOTHING)
+        for service in services:
+            name, value = service.spec.annotations.name, service.spec.annotations.labels[LABEL]
+            if name in held:
+                held[name] = f"{held[name]} and {value}" if held[name] else value
+        for register, value in held.items():
+            self._record(register, None, value, called, Outcome.OK)
+
+    def create(self, register: str, value: str) -> bool:
+        """Create a register; tell whether that was acknowledged."""
+        spec = api.ServiceSpec()
+        spec.annotations.name = register
+        spec.annotations.labels[LABEL] = value
+        spec.task.container.image = "local:1"
+        spec.replicated.replicas = 0
+        called = time.monotonic()
+        try:
+            self._stub.CreateService(api.CreateServiceRequest(spec=spec), timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            self._record(register, NOTHING, value, called, outcome_of(error), error)
+            return False
+        self._record(register, NOTHING, value, called, Outcome.OK)
+        return True
+
+    def write(self, register: str, found: Held, value: str) -> bool:
+        """Put a value in place of the one that was found; tell whether that was acknowledged."""
+        assert found.service is not None
+        spec = api.ServiceSpec()
+        spec.CopyFrom(found.service.spec)
+        spec.annotations.labels[LABEL] = value
+        request = api.UpdateServiceRequest(
+            service_id=found.service.id, service_version=found.service.meta.version, spec=spec
+        )
+        called = time.monotonic()
+        try:
+            self._stub.UpdateService(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            self._record(register, found.value, value, called, outcome_of(error), error)
+            return False
+        self._record(register, found.value, value, called, Outcome.OK)
+        return True
+
+    def _record(
+        self,
+        register: str,
+        expected: str | None,
+        value: str,
+        called: float,
+        outcome: Outcome,
+        error: grpc.RpcError | None = None,
+    ) -> None:
+        answer = "" if error is None else f"{error.code().name}: {error.details()}"
+        ended = time.monotonic()
+        self._history.add(
+            Operation(register, expected, value, called, ended, outcome, self.via, answer[:200])
+        )
+
+
+class Clients:
+    """Clients in threads of their own, each of one manager after the other, from ``start`` to ``stop``.
+
+    They read and write a few registers that they share, and create others that are theirs alone.
+
+    Args:
+        name: begins all values that they write, and the names of what they create.
+        sockets: control sockets by manager.
+        history: what they record.
+        registers: those that they share.
+        count: how many clients.
+        seed: of what each of them does.
+        pause: longest time that each waits between two operations, in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sockets: Mapping[str, Path],
+        history: History,
+        registers: Sequence[str],
+        count: int,
+        seed: int,
+        pause: float,
+    ) -> None:
+        self._name = name
+        self._sockets = sockets
+        self._history = history
+        self._registers = registers
+        self._seed = seed
+        self._pause = pause
+        self._end = threading.Event()
+        self._failures: list[BaseException] = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(count)
+        ]
+
+    def start(self) -> "Clients":
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End; what a client failed with is raised here."""
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        if self._failures:
+            raise self._failures[0]
+
+    def _run(self, number: int) -> None:
+        rng = random.Random(f"{self._seed} {self._name} {number}")
+        with contextlib.ExitStack() as opened:
+            clients = [
+                opened.enter_context(contextlib.closing(Client(via, socket, self._history)))
+                for via, socket in sorted(self._sockets.items())
+            ]
+            try:
+                count = 0
+                while not self._end.wait(rng.random() * self._pause):
+                    count += 1
+                    self._act(rng, rng.choice(clients), f"{self._name}-{number}-{count}")
+            except BaseException as error:
+                self._failures.append(error)
+
+    def _act(self, rng: random.Random, client: Client, value: str) -> None:
+        if rng.random() < 0.3:
+            client.create(value, value)
+            return
+        register = rng.choice(self._registers)
+        found = client.read(register)
+        if found is not None and found.service is not None and rng.random() < 0.7:
+            client.write(register, found, value)
+
+
+class Trial:
+    """The clients of one test and all that they saw.
+
+    Args:
+        name: begins the names of all that is created; another one for each test of a swarm.
+        sockets: control sockets by manager.
+        seed: of what the clients do.
+    """
+
+    def __init__(self, name: str, sockets: Mapping[str, Path], seed: int = 1) -> None:
+        self.history = History()
+        self._name = name
+        self._sockets = dict(sockets)
+        self._seed = seed
+        self._registers = [f"{name}-r{number}" for number in range(3)]
+        via, socket = next(iter(sockets.items()))
+        with contextlib.closing(Client(via, socket, self.history)) as client:
+            for register in self._registers:
+                assert client.create(register, f"{register}-first")
+
+    @contextlib.contextmanager
+    def clients(
+        self, name: str = "c", via: Collection[str] = (), count: int = 6, pause: float = 0.04
+    ) -> Iterator[None]:
+        """Have clients of some managers, or of all, at work for the length of the block."""
+        sockets = {manager: path for manager, path in self._sockets.items() if not via or manager in via}
+        name = f"{self._name}-{name}"
+        working = Clients(name, sockets, self.history, self._registers, count, self._seed, pause).start()
+        try:
+            yield
+        finally:
+            working.stop()
+
+    def acknowledged(self, via: Collection[str] = ()) -> list[Operation]:
+        """Return the writes that were acknowledged, by some managers or by all."""
+        return [
+            op
+            for op in self.history.operations
+            if not op.is_read and op.outcome is Outcome.OK and (not via or op.via in via)
+        ]
+
+    def created(self) -> dict[str, str]:
+        """Return the values of the registers whose creation was acknowledged and that nobody else writes."""
+        return {
+            op.register: op.value
+            for op in self.acknowledged()
+            if op.expected == NOTHING and op.register not in self._registers
+        }
+
+    def wait_for_write(self, moment: float, within: float = 30, via: Collection[str] = ()) -> float:
+        """Wait until a write that was called after ``moment`` is acknowledged; return how long that took."""
+
+        def look() -> float:
+            ended = [op.ended for op in self.acknowledged(via) if op.called > moment]
+            assert ended
+            return min(ended) - moment
+
+        return eventually(look, within, "a write is acknowledged", 0.02)
+
+    def longest_pause(self, since: float) -> float:
+        """Return the longest time from ``since`` to now in which no write was acknowledged."""
+        moments = sorted(op.ended for op in self.acknowledged() if op.ended > since)
+        return max(b - a for a, b in itertools.pairwise([since, *moments, time.monotonic()]))
+
+    def audit(self) -> None:
+        """Read everything on every manager, and check the whole history with that.
+
+        Raises:
+            NotLinearizableError: something acknowledged is missing, or something else is wrong.
+        """
+        registers = {op.register for op in self.history.operations}
+        for via, socket in self._sockets.items():
+            with contextlib.closing(Client(via, socket, self.history)) as client:
+                client.read_all(registers)
+        self.history.check()
+
+    def check_store(self, store: Store) -> None:
+        """Check that a manager's own objects are what the registers may hold now."""
+        held = {name: {NOTHING} for name in self.history.check()}
+        for service in store.view().find(api.Service):
+            annotations = service.spec.annotations
+            if annotations.name in held:
+                held[annotations.name] = {annotations.labels[LABEL]}
+        wrong = {
+            name: (held[name], possible)
+            for name, possible in self.history.check().items()
+            if not held[name] <= possible
+        }
+        assert not wrong, wrong

@@ -1,0 +1,158 @@
+"""Managers are cut off from each other under clients on all sides, and come together again.
+
+The tests share one group of three managers, each in a network namespace, and leave it whole.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from swarmkit.store.proposer import LeadershipLostError
+from tests.fault.clients import Trial
+from tests.fault.disks import check_equal
+from tests.fault.groups import (
+    ELECTION_SECONDS,
+    WRITABLE_SECONDS,
+    check_logs,
+    disk,
+    last,
+    terms,
+)
+from tests.fault.namespaces import SeparateManagers, separate_managers
+from tests.integration.harness import SCALE, eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+#: How long after a cut is mended everybody may be busy with broken connections.
+MENDED_SECONDS = 15.0
+
+
+@pytest.fixture(scope="module")
+def swarm() -> Iterator[SeparateManagers]:
+    with separate_managers(3) as made:
+        yield made
+
+
+def trial(swarm: SeparateManagers, name: str) -> Trial:
+    """Return clients for all managers."""
+    return Trial(name, {manager: swarm.path(manager) for manager in swarm.daemons})
+
+
+def mend(swarm: SeparateManagers) -> None:
+    """End all faults of the network and wait until the managers have found each other."""
+    swarm.network.heal()
+    swarm.wait_members(3, timeout=MENDED_SECONDS)
+
+
+def wait_equal(swarm: SeparateManagers, clients: Trial) -> None:
+    """Wait until all disks hold the same, which must be what the clients were told."""
+    eventually(
+        lambda: clients.check_store(check_equal(disk(swarm, name) for name in swarm.daemons)),
+        10,
+        "all managers have the same on their disks",
+    )
+
+
+def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follower(
+    swarm: SeparateManagers,
+) -> None:
+    clients = trial(swarm, "leader-cut")
+    leader, followers = swarm.leader(), swarm.followers()
+    with clients.clients("near", [leader]), clients.clients("far", followers):
+        last(1)
+        swarm.network.isolate(leader)
+        cut = time.monotonic()
+        assert clients.wait_for_write(cut, via=followers) <= WRITABLE_SECONDS * SCALE
+        steps_down(swarm, leader, cut)
+        last(max(0.5, cut + 3 - time.monotonic()))
+        since = terms(swarm)
+        assert not [op for op in clients.acknowledged([leader]) if op.called > cut]
+        mending = time.monotonic()
+        mend(swarm)
+        successor = swarm.leader(leader)
+        assert successor in followers
+        clients.wait_for_write(mending, via=[leader])
+    assert terms(swarm) == dict.fromkeys(since, since[successor])
+    clients.audit()
+    wait_equal(swarm, clients)
+    did_not_come_back(clients, cut)
+    check_logs(swarm)
+
+
+def steps_down(swarm: SeparateManagers, leader: str, cut: float) -> None:
+    """It does so without being told: nobody can."""
+
+    def look() -> None:
+        assert "this manager no longer leads" in swarm.daemons[leader].log
+
+    eventually(look, ELECTION_SECONDS, f"{leader} steps down", 0.05)
+    assert time.monotonic() - cut <= WRITABLE_SECONDS * SCALE
+
+
+def did_not_come_back(clients: Trial, cut: float) -> None:
+    """What waited at the leader when it was cut off failed, and no successor ever heard of it."""
+    lost = [
+        op
+        for op in clients.history.operations
+        if op.called > cut and not op.is_read and str(LeadershipLostError()) in op.answer
+    ]
+    assert lost, "no write waited at the leader: the test shows nothing"
+    seen = {op.value for op in clients.history.operations if op.is_read}
+    assert not seen & {op.value for op in lost}
+
+
+def test_a_follower_that_is_cut_off_for_a_while_changes_nothing_when_it_is_back(
+    swarm: SeparateManagers,
+) -> None:
+    clients = trial(swarm, "follower-cut")
+    leader, (cut_off, other) = swarm.leader(), swarm.followers()
+    before = terms(swarm)
+    with clients.clients("majority", [leader, other]), clients.clients("cut-off", [cut_off], count=2):
+        last(0.5)
+        swarm.network.isolate(cut_off)
+        moment = time.monotonic()
+        last(2 * ELECTION_SECONDS)
+        assert clients.longest_pause(moment) <= 1 * SCALE
+        mending = time.monotonic()
+        mend(swarm)
+        clients.wait_for_write(mending, via=[cut_off])
+    assert terms(swarm) == before
+    assert swarm.leader(cut_off) == leader
+    clients.audit()
+    wait_equal(swarm, clients)
+
+
+def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
+    swarm: SeparateManagers,
+) -> None:
+    """The follower behind it hears nothing and asks for votes, which who hears the leader does not give."""
+    leader, (deaf, other) = swarm.leader(), swarm.followers()
+    before = terms(swarm)
+    for sender, receiver in ((leader, deaf), (deaf, leader)):
+        clients = trial(swarm, f"one-way-from-{sender}")
+        with clients.clients("c", [leader, other]):
+            swarm.network.drop(sender, receiver)
+            moment = time.monotonic()
+            last(1.5 * ELECTION_SECONDS)
+            assert clients.longest_pause(moment) <= 1 * SCALE
+            mend(swarm)
+        assert terms(swarm) == before
+        assert swarm.leader(deaf) == leader
+        clients.audit()
+
+
+def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateManagers) -> None:
+    clients = trial(swarm, "bad-link")
+    leader, (far, other) = swarm.leader(), swarm.followers()
+    before = terms(swarm)
+    swarm.network.slow_down(far, "256kbit")
+    swarm.network.lose(far, 0.1)
+    with clients.clients("c", [leader, other]):
+        last(4)
+    assert terms(swarm) == before
+    mend(swarm)
+    clients.audit()
+    assert (terms(swarm), swarm.leader(far)) == (before, leader)
+    wait_equal(swarm, clients)
+    check_logs(swarm)

@@ -1,0 +1,149 @@
+"""Managers are killed and frozen under clients of all of them: nothing is lost, nothing old is read.
+
+The tests share one group of three managers, each leaves it whole.
+"""
+
+import functools
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fault.clients import Trial
+from tests.fault.disks import check_equal
+from tests.fault.groups import (
+    ELECTION_SECONDS,
+    WRITABLE_SECONDS,
+    check_logs,
+    come_back,
+    disk,
+    elected,
+    frozen,
+    last,
+    listening_since,
+    terms,
+)
+from tests.integration.harness import SCALE, eventually
+from tests.integration.managers import Managers, managers
+
+NAMES = ("node-1", "node-2", "node-3")
+
+
+@pytest.fixture(scope="module")
+def swarm() -> Iterator[Managers]:
+    with managers(3, "simulated") as made:
+        yield made
+
+
+def trial(swarm: Managers, name: str, seed: int = 1) -> Trial:
+    """Return clients for all managers."""
+    return Trial(name, {manager: swarm.path(manager) for manager in swarm.daemons}, seed)
+
+
+def kill_leader(swarm: Managers, clients: Trial) -> None:
+    """The others acknowledge writes again within the time that is promised."""
+    leader, followers = swarm.leader(), swarm.followers()
+    swarm.daemons[leader].kill()
+    killed = time.monotonic()
+    assert clients.wait_for_write(killed, via=followers) <= WRITABLE_SECONDS * SCALE
+    last(0.5)
+    come_back(swarm, [leader])
+    assert swarm.leader(followers[0]) in followers
+
+
+def kill_follower(swarm: Managers, clients: Trial) -> None:
+    """The leader goes on leading, and writes wait for nobody."""
+    before = terms(swarm)
+    leader, follower = swarm.leader(), swarm.followers()[0]
+    swarm.daemons[follower].kill()
+    killed = time.monotonic()
+    assert clients.wait_for_write(killed, via=[leader]) <= 1 * SCALE
+    last(0.5)
+    come_back(swarm, [follower])
+    assert terms(swarm) == before
+
+
+def kill_all(swarm: Managers, clients: Trial, rng: random.Random) -> None:
+    """What was acknowledged is on the disks of a majority; restarted staggered, they lead soon again."""
+    acknowledged = clients.created()
+    for name in rng.sample(NAMES, 3):
+        swarm.daemons[name].kill()
+    logs = [b"".join(entry.data for entry in disk(swarm, name).entries.values()) for name in NAMES]
+    for value in acknowledged.values():
+        assert sum(value.encode() in log for log in logs) >= 2, value
+    come_back(swarm, rng.sample(NAMES, 3))
+
+
+@pytest.mark.slow
+def test_no_acknowledged_write_is_lost_whoever_is_killed(swarm: Managers) -> None:
+    rng = random.Random(7)
+    clients = trial(swarm, "kills")
+    rounds = (kill_leader, kill_follower, functools.partial(kill_all, rng=rng), kill_leader)
+    for victims in rounds:
+        with clients.clients(f"{len(clients.history.operations)}"):
+            last(1)
+            victims(swarm, clients)
+            last(0.5)
+        clients.audit()
+    check_logs(swarm)
+
+
+@pytest.mark.slow
+def test_a_leader_that_was_frozen_shows_nobody_what_is_old(swarm: Managers) -> None:
+    """It believes to lead when it goes on: a read that it answered by itself would be a stale one."""
+    clients = trial(swarm, "frozen-leader")
+    leader, followers = swarm.leader(), swarm.followers()
+    with clients.clients("near", [leader], count=3, pause=0), clients.clients("far", followers):
+        last(0.5)
+        with frozen(swarm, leader):
+            moment = time.monotonic()
+            assert clients.wait_for_write(moment, via=followers) <= WRITABLE_SECONDS * SCALE
+            last(max(0.5, moment + 3 - time.monotonic()))
+        last(1)
+    clients.audit()
+    assert swarm.leader(leader) in followers
+    check_logs(swarm)
+
+
+@pytest.mark.slow
+def test_neither_a_frozen_follower_nor_load_costs_the_leader_its_office(swarm: Managers) -> None:
+    clients = trial(swarm, "no-election")
+    before, leader = terms(swarm), swarm.leader()
+    with clients.clients():
+        with frozen(swarm, swarm.followers()[0]):
+            last(3)
+        last(1)
+    assert (terms(swarm), swarm.leader()) == (before, leader)
+    with clients.clients("load", count=64, pause=0):
+        last(4)
+    assert (terms(swarm), swarm.leader()) == (before, leader)
+    clients.audit()
+
+
+@pytest.mark.slow
+def test_managers_have_equal_disks_before_and_after_all_of_them_restart(swarm: Managers) -> None:
+    clients = trial(swarm, "restart")
+    with clients.clients():
+        last(1)
+    clients.audit()
+    last(2 * 0.25)  # the followers hear what was committed
+    for name in NAMES:
+        swarm.daemons[name].kill()
+    clients.check_store(check_equal(disk(swarm, name) for name in NAMES))
+    for name in NAMES:
+        swarm.restart(name)
+    eventually(lambda: swarm.leader(), 30, "a manager leads")
+    came = [at for name in NAMES for at, _ in elected(swarm, name)]
+    listening = sorted(listening_since(swarm, name) for name in NAMES)
+    assert min(came) - listening[1] <= 2 * ELECTION_SECONDS * SCALE
+    swarm.wait_members(3)
+    clients.audit()
+    for name in NAMES:
+        assert swarm.daemons[name].stop() == 0
+    clients.check_store(check_equal(disk(swarm, name) for name in NAMES))
+    for name in NAMES:
+        swarm.restart(name)
+    swarm.wait_members(3)
+    clients.audit()
+    check_logs(swarm)
