@@ -94,7 +94,7 @@ def test_a_leader_that_was_frozen_shows_nobody_what_is_old(swarm: Managers) -> N
     """It believes to lead when it goes on: a read that it answered by itself would be a stale one."""
     clients = trial(swarm, "frozen-leader")
     leader, followers = swarm.leader(), swarm.followers()
-    with clients.clients("near", [leader], count=3, pause=0), clients.clients("far", followers):
+    with clients.clients("near", [leader], count=10, pause=0), clients.clients("far", followers):
         last(0.5)
         with frozen(swarm, leader):
             moment = time.monotonic()
