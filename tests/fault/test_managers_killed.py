@@ -81,7 +81,8 @@ def test_no_acknowledged_write_is_lost_whoever_is_killed(swarm: Managers) -> Non
     clients = trial(swarm, "kills")
     rounds = (kill_leader, kill_follower, functools.partial(kill_all, rng=rng), kill_leader)
     for victims in rounds:
-        with clients.clients(f"{len(clients.history.operations)}"):
+        # Many at a time: some writes are always on their way when a manager is killed.
+        with clients.clients(f"{len(clients.history.operations)}", count=12, pause=0):
             last(1)
             victims(swarm, clients)
             last(0.5)
