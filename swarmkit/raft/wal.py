@@ -142,6 +142,7 @@ class WriteAheadLog:
         self._tail = tail
         self._current = current
         self._current_bytes = current_bytes
+        self._is_closed = False
         self._segment_bytes = segment_bytes
         #: First segment under the present cipher; earlier ones may hold what another key has sealed.
         self._first_sequence = segments[0].sequence
@@ -254,8 +255,10 @@ class WriteAheadLog:
             raise write_failure(error, "the raft log's folder", self._segments[0].path) from error
 
     def close(self) -> None:
-        """Close the file. Writes nothing."""
-        self._current.close()
+        """Close the file. Writes nothing; may be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._current.close()
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class _FakeFile:
         self._disk.sync(self._inode)
 
     def close(self) -> None:
+        assert self.is_open, "a descriptor that is closed twice may be somebody else's by then"
         self.is_open = False
 
 

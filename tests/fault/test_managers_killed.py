@@ -81,7 +81,8 @@ def test_no_acknowledged_write_is_lost_whoever_is_killed(swarm: Managers) -> Non
     clients = trial(swarm, "kills")
     rounds = (kill_leader, kill_follower, functools.partial(kill_all, rng=rng), kill_leader)
     for victims in rounds:
-        with clients.clients(f"{len(clients.history.operations)}"):
+        # Many at a time: some writes are always on their way when a manager is killed.
+        with clients.clients(f"{len(clients.history.operations)}", count=12, pause=0):
             last(1)
             victims(swarm, clients)
             last(0.5)
@@ -94,7 +95,7 @@ def test_a_leader_that_was_frozen_shows_nobody_what_is_old(swarm: Managers) -> N
     """It believes to lead when it goes on: a read that it answered by itself would be a stale one."""
     clients = trial(swarm, "frozen-leader")
     leader, followers = swarm.leader(), swarm.followers()
-    with clients.clients("near", [leader], count=3, pause=0), clients.clients("far", followers):
+    with clients.clients("near", [leader], count=10, pause=0), clients.clients("far", followers):
         last(0.5)
         with frozen(swarm, leader):
             moment = time.monotonic()

@@ -123,6 +123,19 @@ async def test_a_member_that_cannot_sync_stops_and_the_others_go_on(
     await world.settled()
 
 
+@in_world()
+async def test_a_member_that_stops_on_a_full_disk_says_so_and_closes_its_files_once(world: World) -> None:
+    await world.elected()
+    node = world.followers()[0]
+    member = world.member_of(node)
+    member.disk.sync_error = OSError(errno.ENOSPC, "full")
+    world.checker.forget(node)
+    member.node = None
+    world.network.forget(node)
+    await node.stop()
+    assert [type(error) for error in node.fatal] == [DiskFullError]
+
+
 def _confirms(envelope: Envelope) -> bool:
     return isinstance(envelope.message, Reply) and envelope.message.success
 
