@@ -200,6 +200,7 @@ class Manager:
             ListenError: the port or the socket cannot be had.
             JoinError: the group has no place for this manager, or cannot be asked.
             StorageError: the log or a snapshot cannot be trusted, read or written.
+            StateDirError: the data key or the raft id cannot be written down.
         """
         self._register()
         await self._server.start()
@@ -215,11 +216,16 @@ class Manager:
         self._raft.watch_standing(self._leaders.changed)
         self._raft.watch_members(lambda _: self._leaders.changed())
         await self._raft.start()
+        if self._root is None:
+            await self._place.remember(self._raft.raft_id)
         self._links.start(self._raft.raft_id, self._raft.mailbox, self._raft.told_removed)
         self._owner.spawn(self._leadership.run(), "leadership")
-        self._owner.spawn(self._place.keep(self._raft.raft_id, self._leaders), "address")
+        self._owner.spawn(self._place.keep_known(self._leaders), "address")
         self._owner.spawn(self._key_follower.run(), "unlock key")
         await self._wait_for_leader()
+        if self._root is not None:
+            # Not before the swarm is written down: a founding that ends half-way cannot be resumed.
+            await self._place.remember(self._raft.raft_id)
         await self._server.listen_control(self._config.control_socket)
         self._local_health.set_serving(CONTROL_API, True)
         self.serving = True

@@ -119,13 +119,20 @@ class Place:
                 raise failure
             await self._clock.sleep(PAUSE_SECONDS)
 
-    async def keep(self, raft_id: int, leaders: Leaders) -> None:
-        """Remember the raft id; then see to it that the group knows where this member is reached.
+    async def remember(self, raft_id: int) -> None:
+        """Write down under which raft id this node has a log; needed before it takes part in the group.
+
+        Raises:
+            StateDirError: it cannot be written.
+        """
+        await asyncio.to_thread(self._record.write, raft_id)
+
+    async def keep_known(self, leaders: Leaders) -> None:
+        """See to it that the group knows where this member is reached.
 
         A leader announces its address itself. Any other member asks the leader once, which changes nothing if
         the address is known.
         """
-        await asyncio.to_thread(self._record.write, raft_id)
         while not leaders.leading:
             leader = leaders.leader
             if leader is None:

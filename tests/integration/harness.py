@@ -138,6 +138,14 @@ class Daemon:
         self.wait_for_log("node is ready", timeout)
         return self
 
+    def wait_ended(self, timeout: float = 30) -> int:
+        """Wait until it has ended by itself; return its exit code."""
+        assert self.process is not None
+        try:
+            return self.process.wait(timeout * SCALE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it still runs after {timeout} s: {self.log[-3000:]}") from None
+
     def kill(self) -> None:
         """End it as a crash would."""
         if self.process is not None:

@@ -116,11 +116,6 @@ def test_who_cannot_join_is_told_why_and_leaves_nothing_behind(besieged: Swarm, 
         cases = {
             "mistyped": (here, mistyped, "'swarmctl cluster inspect' on a manager shows the tokens"),
             "other": (here, other_token(), "the join token is mistyped, or not of the swarm at 127.0.0.1:"),
-            "manager": (
-                here,
-                right.manager,
-                "this version runs one manager to a swarm: join with the worker",
-            ),
             "nobody": (1, "", "nobody listens there: is the manager running, and is this its address?"),
             "nobody-2": (1, right.worker, "nobody listens there"),
             "web": (web_port, right.worker, "is not a manager: what answers there does not speak TLS"),

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 import docker
 import pytest
 
+from swarmkit.api import messages as api
 from tests.engine import Engine, EngineUnavailableError, import_images
 from tests.integration.conftest import REQUIRE_DOCKER
 from tests.integration.harness import Swarm, eventually, table
+from tests.integration.managers import managers
 
 pytestmark = pytest.mark.docker
 
@@ -141,3 +143,33 @@ def test_an_engine_comes_back_after_our_manager_was_killed(local_swarm: Swarm, p
     eventually(back, 30, "the engine found the manager again")
     swarm.ok("service update web --instances 3 --wait", timeout=60)
     assert set(before) < set(running_containers(peer))
+
+
+def test_an_engine_that_joined_through_a_follower_finds_the_next_leader(peer: Engine) -> None:
+    with managers(3) as swarm:
+        swarm.ok("cluster update --heartbeatperiod 1s")
+        follower = swarm.ports["node-2"]
+        docker_cli(
+            peer, "swarm", "join", "--token", worker_token(swarm),
+            "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2399", f"127.0.0.1:{follower}",
+        )  # fmt: skip
+        (node_id,) = {
+            node.id for node in swarm.at("node-2").nodes() if "node-" not in node.description.hostname
+        }
+        refused = swarm.ctl_at("node-3", f"node promote {node_id}")
+        assert (refused.code, "can be managers" in refused.err) == (1, True)
+        create = f"--name web --image redis:3.0.5 --instances 2 --constraint node.id=={node_id}"
+        swarm.ok_at("node-3", f"service create {create}")
+        swarm.at("node-2").wait_running("web", 2, timeout=60)
+        before = running_containers(peer)
+        swarm.daemons["node-1"].kill()
+        leader = swarm.leader("node-2")
+
+        def back() -> None:
+            states = {node.id: node.status.state for node in swarm.at(leader).nodes()}
+            assert states[node_id] == api.NodeStatus.READY
+
+        eventually(back, 30, "the engine found the new leader")
+        swarm.ok_at(leader, "service update web --instances 3")
+        swarm.at(leader).wait_running("web", 3, timeout=60)
+        assert set(before) < set(running_containers(peer))

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,9 @@ def mutations(original: bytes) -> st.SearchStrategy[bytes]:
     edit = st.tuples(st.integers(0, len(block.data)), st.integers(0, 255))
     return st.builds(mutate, st.lists(edit, max_size=4), st.integers(0, 3))
 
+
+#: The library warns of oddities that it will refuse one day, such as serial numbers below one.
+pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 
 blocks = st.builds(PemBlock, LABELS, st.binary(max_size=80)).map(pem.encode)
 

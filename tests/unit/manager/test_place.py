@@ -97,8 +97,7 @@ async def test_a_node_that_has_had_a_log_says_whose_is_lost(setting: Setting) ->
 
 
 async def test_the_raft_id_is_remembered_once_there_is_a_log_and_forgotten_with_it(setting: Setting) -> None:
-    setting.leaders.leading = True
-    await setting.place.keep(0x29CA, setting.leaders)
+    await setting.place.remember(0x29CA)
     assert setting.record.read() == 0x29CA
     await setting.place.forget()
     assert setting.record.read() == 0
@@ -106,12 +105,12 @@ async def test_the_raft_id_is_remembered_once_there_is_a_log_and_forgotten_with_
 
 async def test_a_leader_asks_nobody_about_its_address(setting: Setting) -> None:
     setting.leaders.leading = True
-    await setting.place.keep(7, setting.leaders)
+    await setting.place.keep_known(setting.leaders)
     assert setting.asked == []
 
 
 async def test_a_follower_tells_the_leader_its_address_as_soon_as_there_is_one(setting: Setting) -> None:
-    keeping = asyncio.create_task(setting.place.keep(7, setting.leaders))
+    keeping = asyncio.create_task(setting.place.keep_known(setting.leaders))
     await asyncio.sleep(3)
     assert setting.asked == []
     setting.leaders.become(SECOND)
@@ -122,7 +121,7 @@ async def test_a_follower_tells_the_leader_its_address_as_soon_as_there_is_one(s
 async def test_an_address_that_could_not_be_told_is_told_later(setting: Setting) -> None:
     setting.leaders.leader = SECOND
     setting.answers[SECOND] = JoinUnavailableError("gone")
-    keeping = asyncio.create_task(setting.place.keep(7, setting.leaders))
+    keeping = asyncio.create_task(setting.place.keep_known(setting.leaders))
     await asyncio.sleep(ADDRESS_PAUSE_SECONDS * 2.5)
     assert len(setting.asked) == 3
     setting.leaders.become(FIRST)
@@ -133,7 +132,7 @@ async def test_an_address_that_could_not_be_told_is_told_later(setting: Setting)
 async def test_an_address_that_is_refused_is_not_told_again(setting: Setting) -> None:
     setting.leaders.leader = SECOND
     setting.answers[SECOND] = JoinRefusedError("belongs to another")
-    await setting.place.keep(7, setting.leaders)
+    await setting.place.keep_known(setting.leaders)
     assert len(setting.asked) == 1
 
 
