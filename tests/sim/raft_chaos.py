@@ -317,14 +317,14 @@ def run_chaos(seed: int, chaos: Chaos, *, without: Rule | None = None) -> World:
     return simulate(seed, story, without=without, policy=policy)
 
 
-def random_chaos(seed: int) -> Chaos:
-    """Choose what may happen from a seed."""
+def random_chaos(seed: int, brief: bool = False) -> Chaos:
+    """Choose what may happen from a seed; a brief story has time for an act or two and their end."""
     rng = random.Random(f"{seed} chaos")
     return Chaos(
-        members=rng.choice((3, 3, 5)),
-        seconds=rng.choice((3.0, 3.0, 8.0)),
-        clients=rng.choice((1, 2, 4)),
-        readers=rng.choice((1, 2)),
+        members=3 if brief else rng.choice((3, 3, 5)),
+        seconds=rng.choice((0.3, 0.5, 1.0)) if brief else rng.choice((3.0, 3.0, 8.0)),
+        clients=1 if brief else rng.choice((1, 2, 4)),
+        readers=1 if brief else rng.choice((1, 2)),
         duplicates=rng.random() < 0.4,
         reordering=rng.random() < 0.3,
         losses=rng.random() < 0.3,
