@@ -15,8 +15,11 @@ from tests.integration.managers import Managers
 
 #: A leader is elected one to two seconds after the last; a busy machine adds to that.
 ELECTION_SECONDS = 2.0
-#: What the swarm may take, after whatever has happened to its leader, until it acknowledges writes again.
-WRITABLE_SECONDS = 3.0
+#: What the swarm may take, after whatever has happened to its leader, until it acknowledges writes again. It
+#: promises 3 s, which the benchmark measures on a quiet machine; here others may be at work, the clients are.
+WRITABLE_SECONDS = 5.0
+#: Longest time without an acknowledged write while the leader leads on. Elections show in the terms.
+UNDISTURBED_SECONDS = 2.0
 
 _LEADING = re.compile(r'time=(\S+) .*msg="leading the raft group" .*term=(\d+)')
 _LISTENING = re.compile(r'time=(\S+) .*msg="listening for nodes"')

@@ -48,7 +48,7 @@ def swarm() -> Iterator[Managers]:
     made = Managers(folder, "simulated")
     cramped = folder / CRAMPED
     cramped.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(cramped)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", str(cramped)]
     mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
         made.grow(3)

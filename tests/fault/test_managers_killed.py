@@ -14,6 +14,7 @@ from tests.fault.clients import Trial
 from tests.fault.disks import check_equal
 from tests.fault.groups import (
     ELECTION_SECONDS,
+    UNDISTURBED_SECONDS,
     WRITABLE_SECONDS,
     check_logs,
     come_back,
@@ -58,7 +59,7 @@ def kill_follower(swarm: Managers, clients: Trial) -> None:
     leader, follower = swarm.leader(), swarm.followers()[0]
     swarm.daemons[follower].kill()
     killed = time.monotonic()
-    assert clients.wait_for_write(killed, via=[leader]) <= 1 * SCALE
+    assert clients.wait_for_write(killed, via=[leader]) <= UNDISTURBED_SECONDS * SCALE
     last(0.5)
     come_back(swarm, [follower])
     assert terms(swarm) == before
