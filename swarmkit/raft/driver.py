@@ -47,9 +47,6 @@ log = get_logger(__name__)
 #: How long after a deadline the library looks at it: it wants the deadline to be past, not reached.
 _DEADLINE_SLACK_SECONDS = 0.001
 
-#: How often a cycle gives way to calls that might share its batch at most.
-_MAX_CROWD = 16
-
 #: How long the only member so far goes on leading while the second one starts.
 _JOINING_SECONDS = 10.0
 
@@ -131,7 +128,8 @@ class Driver:
         self._stopping = False
         self._removed = False
         self._standing: tuple[int | None, int] = (None, 0)
-        self._crowd = 0
+        #: The last index of the newest batch of proposals.
+        self._batch_end = 0
         self._failure: Exception | None = None
         self.snapshotter = self._restored(storage, policy, links)
         self.rotation = KeyRotation(sealing, storage, self.log, self.snapshotter, lanes.log, clock)
@@ -240,6 +238,7 @@ class Driver:
             self.confirmations.begin()
         else:
             self._elections.forget_leader()
+            self._batch_end = 0
             self.snapshotter.end_transfers()
             self.resign(LeadershipLostError)
 
@@ -334,7 +333,6 @@ class Driver:
 
     async def _cycle(self) -> bool:
         """Run one cycle; tell whether another should follow at once."""
-        await self._gather()
         await self.receiver.deliver()
         news = self._tick()
         library, snapshotter = self.library, self.snapshotter
@@ -361,19 +359,20 @@ class Driver:
         # After a sync the leader's own copy counts: look at the commit index again.
         if library.leading and (pending is not None or snapshotter.can_send):
             return True
-        queued = self.proposals.has_queued and self.announced and not self.handover.holds_proposals
+        queued = self.proposals.has_queued and self._takes_proposals
         unapplied = library.applied_index < library.commit_index
         return snapshot_due or queued or unapplied or self.mailbox.has_inbox
 
-    async def _gather(self) -> None:
-        """Let calls that are on their way propose first if there was a crowd of them the last time.
+    @property
+    def _takes_proposals(self) -> bool:
+        """Whether those that wait are to be appended now.
 
-        A batch costs the same however many proposals share it. Giving way a few times takes as long as the
-        loop has other work, and next to nothing when it has none: a lone client waits for nobody.
+        A batch costs the same however many proposals share it, in every member. While one is on its way to a
+        majority, what comes in gathers for the next: callers wait hardly longer, and all of them together get
+        more done.
         """
-        if self.proposals.has_queued and self.announced:
-            for _ in range(self._crowd):
-                await asyncio.sleep(0)
+        ready = self.announced and not self.handover.holds_proposals
+        return ready and self._batch_end <= self.library.commit_index
 
     def _tick(self) -> bool:
         """Append, commit and apply; tell whether a leader has something to send at once.
@@ -383,16 +382,17 @@ class Driver:
         """
         library, receiver = self.library, self.receiver
         last, group = self.log.last_index, self.state.members
-        if self.announced and not self.handover.holds_proposals:
-            taken = list(self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS))
-            for command in taken:
+        appended = 0
+        if self.proposals.has_queued and self._takes_proposals:
+            for command in self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS):
                 library.append(command)
-            if taken:
-                self._crowd = min(max(2 * (len(taken) - 1), self._crowd - 1), _MAX_CROWD)
+                appended += 1
         self._candidacy.look()
         self.log.keep_entries = self._policy().keep_entries
         self.log.disk_floor = self.snapshotter.oldest_index
         library.tick()
+        if appended:
+            self._batch_end = self.log.last_index
         self._candidacy.ticked()
         if self._failure is not None:
             raise self._failure
