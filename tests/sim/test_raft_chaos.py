@@ -63,8 +63,8 @@ def test_the_library_by_itself_forgets_what_is_committed_in_the_same_runs() -> N
 @pytest.mark.slow
 def test_confirmations_that_leave_before_their_sync_lose_what_they_confirmed_in_the_same_runs() -> None:
     """So does holding them back."""
-    chaos = Chaos(seconds=10.0, sync=0.05, readers=0, stalls=False, snapshots=100_000)
-    unsafe = [seed for seed in range(8) if _violation(seed, chaos, Rule.HOLD)]
+    chaos = Chaos(seconds=10.0, sync=0.1, readers=0, stalls=False, snapshots=100_000)
+    unsafe = [seed for seed in range(16) if _violation(seed, chaos, Rule.HOLD)]
     assert len(unsafe) >= 2
     assert not any(_violation(seed, chaos) for seed in unsafe)
 
