@@ -36,6 +36,20 @@ def is_wildcard(host: str) -> bool:
         return False
 
 
+def dialable(addr: str, reached: str) -> str:
+    """Return where to dial who says ``addr`` of itself: a wildcard host is replaced by that of ``reached``.
+
+    Args:
+        addr: the address as it was told; returned as it is if it is malformed.
+        reached: an address at which its owner was reached.
+    """
+    try:
+        host, port = split_address(addr)
+        return join_address(split_address(reached)[0], port) if is_wildcard(host) else addr
+    except AddressError:
+        return addr
+
+
 def plain_ip(host: str) -> str:
     """Return an IP as its owner would write it: no zone, and IPv4 as IPv4 even on a dual-stack socket.
 

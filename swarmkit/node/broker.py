@@ -12,7 +12,7 @@ from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.log import get_logger
-from swarmkit.net.address import AddressError, is_wildcard, join_address, split_address
+from swarmkit.net.address import dialable
 from swarmkit.net.channels import secure_channel, unix_channel
 from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError
 
@@ -20,19 +20,6 @@ log = get_logger(__name__)
 
 #: What a session that ended counts against its manager.
 BAD_EXPERIENCE = -10
-
-
-def dialable(listed: str, reached: str) -> str:
-    """Return a manager's listed address, its wildcard host replaced by the host at which it was reached.
-
-    A manager that listens on all addresses and was told none to advertise cannot know how others see it;
-    whoever reached it does.
-    """
-    try:
-        host, port = split_address(listed)
-        return join_address(split_address(reached)[0], port) if is_wildcard(host) else listed
-    except AddressError:
-        return listed
 
 
 class RemoteConnection:

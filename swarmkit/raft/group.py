@@ -6,7 +6,7 @@ import random as random_module
 from swarmkit.aio import TaskOwner
 from swarmkit.api import messages as api
 from swarmkit.log import get_logger
-from swarmkit.net.address import AddressError, is_wildcard, join_address, split_address
+from swarmkit.net.address import dialable
 from swarmkit.raft.driver import Driver
 from swarmkit.raft.entries import membership_command
 from swarmkit.raft.errors import MembershipError, QuorumRiskError
@@ -16,18 +16,6 @@ from swarmkit.raft.quorum import survives_removal
 from swarmkit.store.proposer import LeadershipLostError, ProposalError
 
 log = get_logger(__name__)
-
-
-def told_address(known: str, own: str) -> str:
-    """Return the address that others are told of a member that knows its ``own``.
-
-    One with a wildcard host says less than the one by which the member was reached before; its port counts.
-    """
-    try:
-        (known_host, _), (own_host, port) = split_address(known), split_address(own)
-    except AddressError:
-        return own
-    return own if not is_wildcard(own_host) or is_wildcard(known_host) else join_address(known_host, port)
 
 
 class GroupChanges:
@@ -151,7 +139,8 @@ class GroupChanges:
         known = driver.replica.membership.get(driver.raft_id)
         if not driver.announced or known is None or not self._addr:
             return
-        addr = told_address(known.addr, self._addr)
+        # One with a wildcard host says less than the one by which this member was reached before.
+        addr = dialable(self._addr, known.addr)
         if known.addr != addr:
             member = api.RaftMember(raft_id=driver.raft_id, node_id=known.node_id, addr=addr)
             self._owner.spawn(self._commit_address(member), "address")

@@ -1,6 +1,6 @@
 import pytest
 
-from swarmkit.net.address import AddressError, join_address, plain_ip, split_address
+from swarmkit.net.address import AddressError, dialable, join_address, plain_ip, split_address
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,25 @@ def test_anything_else_is_refused_with_a_sentence_that_names_it(text: str) -> No
 )
 def test_a_peer_on_a_dual_stack_socket_has_its_own_ipv4_address(raw: str, plain: str) -> None:
     assert plain_ip(raw) == plain
+
+
+@pytest.mark.parametrize(
+    ("told", "reached", "expected"),
+    [
+        ("10.0.0.1:4242", "10.0.0.9:1", "10.0.0.1:4242"),
+        ("10.0.0.2:4242", "10.0.0.1:4242", "10.0.0.2:4242"),
+        ("0.0.0.0:4242", "10.0.0.9:1", "10.0.0.9:4242"),
+        (":4242", "10.0.0.9:1", "10.0.0.9:4242"),
+        ("[::]:4242", "[fd00::1]:1", "[fd00::1]:4242"),
+        ("0.0.0.0:4242", "manager.example:1", "manager.example:4242"),
+        ("manager.example:4242", "0.0.0.0:1", "manager.example:4242"),
+        ("0.0.0.0:4243", "0.0.0.0:4242", "0.0.0.0:4243"),
+        ("0.0.0.0:4242", "", "0.0.0.0:4242"),
+        ("10.0.0.1:4242", "", "10.0.0.1:4242"),
+        ("nonsense", "10.0.0.9:1", "nonsense"),
+    ],
+)
+def test_a_wildcard_host_becomes_the_one_at_which_its_owner_was_reached(
+    told: str, reached: str, expected: str
+) -> None:
+    assert dialable(told, reached) == expected

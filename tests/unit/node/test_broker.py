@@ -7,26 +7,8 @@ import pytest
 from swarmkit.api import messages as api
 from swarmkit.ca.credentials import CredentialsHolder
 from swarmkit.net.remotes import NoRemotesError, Remote, Remotes, RemotesFile
-from swarmkit.node.broker import LocalConnection, NodeBroker, dialable
+from swarmkit.node.broker import LocalConnection, NodeBroker
 from tests.fakes.pki import FakeAuthority
-
-
-@pytest.mark.parametrize(
-    ("listed", "reached", "expected"),
-    [
-        ("10.0.0.1:4242", "10.0.0.9:1", "10.0.0.1:4242"),
-        ("0.0.0.0:4242", "10.0.0.9:1", "10.0.0.9:4242"),
-        ("[::]:4242", "[fd00::1]:1", "[fd00::1]:4242"),
-        ("0.0.0.0:4242", "manager.example:1", "manager.example:4242"),
-        ("manager.example:4242", "10.0.0.9:1", "manager.example:4242"),
-        ("0.0.0.0:4242", "", "0.0.0.0:4242"),
-        ("nonsense", "10.0.0.9:1", "nonsense"),
-    ],
-)
-def test_a_wildcard_address_becomes_the_one_the_manager_was_reached_at(
-    listed: str, reached: str, expected: str
-) -> None:
-    assert dialable(listed, reached) == expected
 
 
 class Setting:
