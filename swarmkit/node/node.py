@@ -21,12 +21,13 @@ from swarmkit.ca.enrollment import Enroller
 from swarmkit.ca.errors import CaError, CertificateError
 from swarmkit.ca.renewal import Renewer
 from swarmkit.ca.root import Root
-from swarmkit.ca.statedir import StateDir
+from swarmkit.ca.statedir import CERTIFICATES, StateDir
 from swarmkit.clock import Clock
 from swarmkit.lag import LagWatch
 from swarmkit.log import get_logger
 from swarmkit.manager.joining import JoinError
 from swarmkit.manager.manager import Manager, ManagerConfig
+from swarmkit.manager.place import RaftIdFile
 from swarmkit.net.listen import ListenError
 from swarmkit.net.remotes import Remote, Remotes, RemotesFile, RemotesFileError
 from swarmkit.node.authority import AuthorityConnector
@@ -156,6 +157,7 @@ class Node:
         log.info("erasing the replicated log: this node is a worker by its certificate")
         await asyncio.to_thread(erase_storage, OsFiles(), self._config.state_dir)
         await asyncio.to_thread(self._state.key_file.drop_data_keys)
+        await asyncio.to_thread(RaftIdFile(self._config.state_dir / CERTIFICATES).forget)
 
     def _know_managers(self) -> RemotesFileError | None:
         """Fill the list of managers; returns what is wrong with its file: only a worker depends on it."""
@@ -229,7 +231,7 @@ class Node:
         """Follow the node's role; what an operator can mend ends the node without a traceback."""
         try:
             await supervisor.run()
-        except (NodeError, RaftError, OSError) as error:
+        except (CaError, NodeError, OSError, RaftError) as error:
             self._on_fatal(error)
 
     def _start_agent(self, holder: CredentialsHolder, renewer: Renewer) -> None:

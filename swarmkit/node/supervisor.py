@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from swarmkit.aio import cancel_and_wait
 from swarmkit.ca.certificates import MANAGER_ROLE, WORKER_ROLE
 from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.clock import Clock
@@ -157,20 +156,10 @@ class ManagerSupervisor:
         deadline = None if seconds is None else self._clock.monotonic() + seconds
         while not condition():
             self._changed.clear()
-            if deadline is None:
-                await self._changed.wait()
-            elif not await self._changed_within(deadline - self._clock.monotonic()):
+            left = None if deadline is None else deadline - self._clock.monotonic()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
                 return condition()
         return True
-
-    async def _changed_within(self, seconds: float) -> bool:
-        if seconds <= 0:
-            return False
-        changed = asyncio.create_task(self._changed.wait(), name="supervisor:changed")
-        timer = asyncio.create_task(self._clock.sleep(seconds), name="supervisor:timer")
-        try:
-            await asyncio.wait((changed, timer), return_when=asyncio.FIRST_COMPLETED)
-            return changed.done()
-        finally:
-            await cancel_and_wait(changed)
-            await cancel_and_wait(timer)
