@@ -72,12 +72,23 @@ class LagWatch:
         self._logged_at = -math.inf
 
     async def run(self) -> None:
-        """Watch until cancelled."""
-        while True:
-            began, used = self._clock.monotonic(), self._cpu_seconds()
-            await self._clock.sleep(PERIOD_SECONDS)
-            now = self._clock.monotonic()
-            self._note(now, max(now - began - PERIOD_SECONDS, 0.0), self._cpu_seconds() - used)
+        """Watch until cancelled, and sum up then."""
+        try:
+            while True:
+                began, used = self._clock.monotonic(), self._cpu_seconds()
+                await self._clock.sleep(PERIOD_SECONDS)
+                now = self._clock.monotonic()
+                self._note(now, max(now - began - PERIOD_SECONDS, 0.0), self._cpu_seconds() - used)
+        finally:
+            found = self.summary()
+            log.info(
+                "how late the event loop was",
+                looks=found.count,
+                over_threshold=found.over,
+                max_seconds=f"{found.max_seconds:.3f}",
+                last_minute_max_seconds=f"{found.recent_max_seconds:.3f}",
+                last_minute_p99_seconds=f"{found.recent_p99_seconds:.3f}",
+            )
 
     def _note(self, now: float, lag: float, cpu: float) -> None:
         self._count += 1

@@ -102,6 +102,22 @@ async def test_lines_are_few_and_count_those_in_between(
     assert LOG_SECONDS == 10
 
 
+async def test_the_end_of_the_watch_sums_it_up_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.clock.late = [(0.8, 0.7)]
+    found = await bench.run(5)
+    (record,) = [record for record in caplog.records if record.levelno == logging.INFO]
+    assert record.fields == {  # type: ignore[attr-defined]
+        "looks": found.count,
+        "over_threshold": 1,
+        "max_seconds": "0.800",
+        "last_minute_max_seconds": "0.800",
+        "last_minute_p99_seconds": "0.800",
+    }
+
+
 async def test_what_is_kept_is_bounded(bench: Bench) -> None:
     found = await bench.run(3600)
     assert found.count > 10_000
