@@ -260,8 +260,8 @@ class Manager:
         self.serving = False
         self._remote_health.set_serving(RAFT, False)
         self._local_health.set_serving(CONTROL_API, False)
-        # Ending the loops first ends the streams of the nodes, which would use up the server's grace.
         await self._step_aside()
+        # Ending the loops first ends the streams of the nodes, which would use up the server's grace.
         await self._owner.close()
         await self._links.close()
         await self._server.stop()

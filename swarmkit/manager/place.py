@@ -95,6 +95,7 @@ class Place:
         self._clock = clock
         #: Where this manager is reached; known once its port is open.
         self.own_address = ""
+        self._has_joined = False
 
     async def join(self) -> JoinReply:
         """Get a place for a node without a log.
@@ -111,7 +112,9 @@ class Place:
             )
             for remote in self._contacts():
                 try:
-                    return await self._ask(remote, self.own_address, lost)
+                    reply = await self._ask(remote, self.own_address, lost)
+                    self._has_joined = True
+                    return reply
                 except JoinUnavailableError as error:
                     failure = error
                     log.info("cannot join through this manager", addr=remote.addr, error=str(error))
@@ -130,10 +133,10 @@ class Place:
     async def keep_known(self, leaders: Leaders) -> None:
         """See to it that the group knows where this member is reached.
 
-        A leader announces its address itself. Any other member asks the leader once, which changes nothing if
-        the address is known.
+        A leader announces its address itself, and who has just joined was asked for it. Any other member asks
+        the leader once, which changes nothing if the address is known.
         """
-        while not leaders.leading:
+        while not (self._has_joined or leaders.leading):
             leader = leaders.leader
             if leader is None:
                 await leaders.wait_change()

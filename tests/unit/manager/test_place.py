@@ -10,30 +10,11 @@ from swarmkit.manager.joining import JoinError, JoinRefusedError, JoinUnavailabl
 from swarmkit.manager.place import ADDRESS_PAUSE_SECONDS, PATIENCE_SECONDS, Place, RaftIdFile
 from swarmkit.net.remotes import Remote
 from swarmkit.raft.node import JoinReply
+from tests.fakes.leaders import FakeLeaders
 from tests.fakes.loop import VirtualClock
 
 FIRST, SECOND = Remote("a", "10.0.0.1:4242"), Remote("b", "10.0.0.2:4242")
 REPLY = JoinReply(7, [])
-
-
-class FakeLeaders:
-    def __init__(self) -> None:
-        self.leading = False
-        self.taking_over = False
-        self.leader: Remote | None = None
-        self.leaderless_since: float | None = None
-        self._changed = asyncio.Event()
-
-    def become(self, leader: Remote | None = None, leading: bool = False) -> None:
-        self.leader, self.leading = leader, leading
-        self._changed.set()
-
-    async def wait_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    async def confirm(self) -> None:
-        """Nobody asks."""
 
 
 class Setting:
@@ -113,7 +94,7 @@ async def test_a_follower_tells_the_leader_its_address_as_soon_as_there_is_one(s
     keeping = asyncio.create_task(setting.place.keep_known(setting.leaders))
     await asyncio.sleep(3)
     assert setting.asked == []
-    setting.leaders.become(SECOND)
+    setting.leaders.set(SECOND)
     await keeping
     assert setting.asked == [(3.0, SECOND, "0.0.0.0:4242", 0)]
 
@@ -124,7 +105,7 @@ async def test_an_address_that_could_not_be_told_is_told_later(setting: Setting)
     keeping = asyncio.create_task(setting.place.keep_known(setting.leaders))
     await asyncio.sleep(ADDRESS_PAUSE_SECONDS * 2.5)
     assert len(setting.asked) == 3
-    setting.leaders.become(FIRST)
+    setting.leaders.set(FIRST)
     await keeping
     assert setting.asked[-1][1] == FIRST
 
@@ -140,3 +121,10 @@ def test_a_damaged_record_is_not_taken_for_none(setting: Setting, tmp_path: Path
     (tmp_path / "raft-id").write_text("nonsense")
     with pytest.raises(StateDirError, match=r"raft-id is damaged: remove it if"):
         setting.record.read()
+
+
+async def test_who_has_just_joined_has_told_its_address(setting: Setting) -> None:
+    await setting.place.join()
+    setting.leaders.leader = SECOND
+    await setting.place.keep_known(setting.leaders)
+    assert len(setting.asked) == 1
