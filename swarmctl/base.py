@@ -37,13 +37,17 @@ def settings(context: click.Context) -> Settings:
     return context.find_root().ensure_object(Settings)
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def remember(
+    settings_of: Callable[[click.Context], Any],
+) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return the callback of a global flag: it puts the value into the settings, under the flag's name."""
+
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        source = context.get_parameter_source(parameter.name or "")
-        on_root = context.parent is None
+        name = parameter.name or ""
         # After the verb only a flag that was really given counts: defaults must not undo one before it.
-        if on_root or source is click.core.ParameterSource.COMMANDLINE:
-            setattr(settings(context), name, value)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given or context.parent is None:
+            setattr(settings_of(context), name, value)
 
     return callback
 
@@ -58,14 +62,14 @@ def global_options() -> list[click.Parameter]:
             show_default=True,
             show_envvar=True,
             expose_value=False,
-            callback=_remember("socket"),
+            callback=remember(settings),
             help="Socket of the manager.",
         ),
         click.Option(
             ["-n", "--no-resolve"],
             is_flag=True,
             expose_value=False,
-            callback=_remember("no_resolve"),
+            callback=remember(settings),
             help="Print ids instead of names.",
         ),
     ]
@@ -106,11 +110,13 @@ def check_words(args: list[str], context: click.Context) -> None:
 
 
 class Verb(click.Command):
-    """A command that also takes the global flags, and ``--flag=true`` for boolean ones."""
+    """A command that also takes its program's global flags, and ``--flag=true`` for boolean ones."""
+
+    global_options = staticmethod(global_options)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params = [*self.params, *global_options()]
+        self.params = [*self.params, *self.global_options()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words behind the verb."""

@@ -50,7 +50,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
     default="",
     metavar="KEY",
     envvar="SWARM_UNLOCK_KEY",
-    help="Key that a locked manager needs to start  [env: SWARM_UNLOCK_KEY].",
+    help="Key that a locked manager needs to start; other users may see it here  [env: SWARM_UNLOCK_KEY].",
 )
 @click.option(
     "--listen-control-api",

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from swarmctl.base import plain_booleans
+import swarmctl.base
+from swarmctl.base import remember
 from swarmkit.node.config import DEFAULT_STATE_DIR
 
 
@@ -23,13 +24,6 @@ def settings(context: click.Context) -> Settings:
     return context.find_root().ensure_object(Settings)
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    source = context.get_parameter_source(parameter.name or "")
-    # After the verb only a flag that was really given counts: defaults must not undo one before it.
-    if context.parent is None or source is click.core.ParameterSource.COMMANDLINE:
-        setattr(settings(context), parameter.name or "", value)
-
-
 def global_options() -> list[click.Parameter]:
     """Return new copies of the flags that every command takes."""
     return [
@@ -39,7 +33,7 @@ def global_options() -> list[click.Parameter]:
             metavar="PATH",
             show_default=True,
             expose_value=False,
-            callback=_remember,
+            callback=remember(settings),
             help="State directory of the manager, or what decrypt has written.",
         ),
         click.Option(
@@ -48,22 +42,16 @@ def global_options() -> list[click.Parameter]:
             metavar="KEY",
             envvar="SWARM_UNLOCK_KEY",
             expose_value=False,
-            callback=_remember,
+            callback=remember(settings),
             help="Opens a locked manager; other users may see it here  [env: SWARM_UNLOCK_KEY].",
         ),
     ]
 
 
-class Verb(click.Command):
-    """A command that also takes the global flags, and ``--flag=true`` for boolean ones."""
+class Verb(swarmctl.base.Verb):
+    """A command of this program."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params = [*self.params, *global_options()]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words behind the verb."""
-        return super().parse_args(ctx, plain_booleans(args, self.params))
+    global_options = staticmethod(global_options)
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -77,7 +77,7 @@ def _record_lines(item: Item, show: Show) -> Iterator[str]:
     elif isinstance(item, Truncate):
         yield f"Truncate: entries from Index={item.index} on are gone"
     elif isinstance(item, Term):
-        yield f"{_vote(item)}"
+        yield _vote(item)
     elif isinstance(item, Replace):
         yield "Replace: a snapshot was installed, and the log consists of the last entries it covers"
         for entry in item.entries:
