@@ -122,6 +122,11 @@ class Client:
         self.control = control_pb2_grpc.ControlStub(channel)
         self.ca = ca_pb2_grpc.CAStub(channel)
 
+    @property
+    def socket_is_gone(self) -> bool:
+        """Whether the manager has removed its socket: its node stops, or is a worker by now."""
+        return not os.path.exists(self._path)
+
     def call(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q) -> R:
         """Call the manager.
 

@@ -19,6 +19,10 @@ PAUSE = 0.25
 #: Seconds for which looks may fail: the swarm may be electing a leader.
 PATIENCE = 10.0
 _DEFAULT_TIMEOUT = "1m"
+_CLOSED = (
+    "the manager that was asked has closed its socket, as one does that becomes a worker: 'swarmctl node ls'"
+    " at another manager shows whether {name} is one now"
+)
 
 
 def _role_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,7 +82,9 @@ def _wait_for(
         now = time.monotonic()
         try:
             found = client.find(client.control.GetNode, api.GetNodeRequest(node_id=node_id))
-        except Failure:
+        except Failure as failure:
+            if wished == api.NodeRole.WORKER and client.socket_is_gone:
+                raise Failure(_CLOSED.format(name=name)) from failure
             if now - answered > PATIENCE:
                 raise
         else:

@@ -26,6 +26,8 @@ class Swarm(control_pb2_grpc.ControlServicer):
         self.refusal = ""
         self.delay: int | None = 0
         self.removed: list[tuple[str, bool]] = []
+        #: The socket that the manager removes as soon as it is asked for a change; it answers no more then.
+        self.closes: Path | None = None
 
     def add(self, id: str, role: api.NodeRole.ValueType) -> None:
         node = api.Node(id=id, role=role, spec=api.NodeSpec(desired_role=role))
@@ -38,6 +40,8 @@ class Swarm(control_pb2_grpc.ControlServicer):
 
     def GetNode(self, request: api.GetNodeRequest, context: Any) -> api.GetNodeResponse:
         node = self.nodes.get(request.node_id)
+        if self.closes is not None and not self.closes.exists():
+            context.abort(grpc.StatusCode.UNAVAILABLE, "this manager is stopping")
         if node is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"node {request.node_id} not found")
         assert node is not None
@@ -55,6 +59,8 @@ class Swarm(control_pb2_grpc.ControlServicer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
         node = self.nodes[request.node_id]
         node.spec.CopyFrom(request.spec)
+        if self.closes is not None:
+            self.closes.unlink()
         return api.UpdateNodeResponse(node=node)
 
     def RemoveNode(self, request: api.RemoveNodeRequest, context: Any) -> api.RemoveNodeResponse:
@@ -145,6 +151,16 @@ def test_waiting_ends_with_a_sentence_after_its_limit(swarm: Swarm, socket: str)
         result.stderr
         == "Error: node w1 has not changed its role in time: waiting until it joins the managers\n"
     )
+
+
+def test_a_demoted_manager_that_was_asked_itself_ends_the_wait_with_what_to_do(
+    swarm: Swarm, socket: str
+) -> None:
+    swarm.delay, swarm.closes = None, Path(socket)
+    result = run(socket, "demote", "--wait", "m1")
+    assert result.exit_code == 1
+    assert "has closed its socket" in result.stderr
+    assert "'swarmctl node ls' at another manager" in result.stderr
 
 
 def test_one_node_at_least_is_needed(socket: str) -> None:
