@@ -152,7 +152,12 @@ class Verification:
             yield self._problem(str(error))
         found = summary_of(log.state, log.torn)
         commit = max(found.commit, image.index if image is not None else 0)
-        yield f"Entries {found.first} to {found.last}, committed up to {commit}, term {found.term}"
+        last_term = log.state.entries[-1].term if log.state.entries else 0
+        # By the last entry's term, then its index, a group or an operator knows the newest of its logs.
+        yield (
+            f"Entries {found.first} to {found.last}, the last one of term {last_term},"
+            f" committed up to {commit}, current term {found.term}"
+        )
 
 
 def _check_content(record: Record, path: Path, offset: int) -> None:

@@ -215,7 +215,10 @@ def test_what_is_whole_is_told_file_by_file(state: Path) -> None:
     ]
     assert found[0].endswith("3 batches, 6 records, entries 1 to 5")
     assert found[-3].endswith(f"up to entry {COVERED} of term 1, 3 members, 5 objects")
-    assert found[-2:] == [f"Entries 1 to {LAST}, committed up to {COMMITTED}, term 2", "Everything is whole"]
+    assert found[-2:] == [
+        f"Entries 1 to {LAST}, the last one of term 2, committed up to {COMMITTED}, current term 2",
+        "Everything is whole",
+    ]
 
 
 @pytest.mark.slow
