@@ -44,7 +44,7 @@ unit: venv ## Run the unit tests alone
 
 # Tests of real daemons wait most of the time, the others never do: side by side they take two thirds as long.
 test: lint ## Run all checks and all tests
-	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	@log=$$(mktemp); trap 'kill $$virtual 2> /dev/null; rm -f $$log' EXIT; trap 'exit 1' HUP INT TERM; \
 	$(BIN)/pytest -q -p no:cacheprovider $(VIRTUAL) > $$log 2>&1 & virtual=$$!; \
 	$(BIN)/pytest -q $(REAL); real=$$?; \
 	wait $$virtual; status=$$?; \
