@@ -75,31 +75,22 @@ def raw_call(handler: "Handler") -> Call:
         run = _streamed(handler, render)
 
     async def one(request: bytes, context: "Context") -> Any:
-        try:
-            message = parse(request)
-        except Exception as error:  # each generated class has its own idea of what is wrong
-            raise _malformed() from error
-        answer = await run(message, context)
+        answer = await run(_parsed(request, parse), context)
         return None if handler.response_streaming else render(answer)
 
     async def many(requests: AsyncIterator[bytes], context: "Context") -> Any:
-        answer = await run(_parsed(requests, parse), context)
+        answer = await run((_parsed(request, parse) async for request in requests), context)
         return None if handler.response_streaming else render(answer)
 
     return many if handler.request_streaming else one
 
 
-async def _parsed(requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        try:
-            message = parse(request)
-        except Exception as error:
-            raise _malformed() from error
-        yield message
-
-
-def _malformed() -> RpcError:
-    return RpcError(grpc.StatusCode.INTERNAL, "the request cannot be parsed: it is not what this call takes")
+def _parsed(request: bytes, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(request)
+    except Exception as error:  # each generated class has its own idea of what is wrong
+        text = "the request cannot be parsed: it is not what this call takes"
+        raise RpcError(grpc.StatusCode.INTERNAL, text) from error
 
 
 def _streamed(handler: "Handler", render: Callable[[Any], bytes] | None) -> Call:

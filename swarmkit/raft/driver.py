@@ -382,11 +382,11 @@ class Driver:
         """
         library, receiver = self.library, self.receiver
         last, group = self.log.last_index, self.state.members
-        appended = 0
+        appended = False
         if self.proposals.has_queued and self._takes_proposals:
             for command in self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS):
                 library.append(command)
-                appended += 1
+                appended = True
         self._candidacy.look()
         self.log.keep_entries = self._policy().keep_entries
         self.log.disk_floor = self.snapshotter.oldest_index
