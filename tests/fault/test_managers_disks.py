@@ -29,7 +29,8 @@ from tests.fault.disks import check_equal, newest_segment
 from tests.fault.groups import WRITABLE_SECONDS, check_one_leader_a_term, come_back, disk, last
 from tests.integration.bad_input import assert_ended
 from tests.integration.harness import SCALE, eventually
-from tests.integration.managers import REACHABLE, Managers, free_port
+from tests.integration.managers import REACHABLE, Managers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

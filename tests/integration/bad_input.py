@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +12,7 @@ from typing import TypeVar
 
 import grpc
 
-from tests.integration.harness import SCALE, Daemon, Result
+from tests.integration.harness import Daemon, Result
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -57,11 +56,7 @@ def assert_refused(result: Result, words: str, code: int) -> None:
 
 def assert_ended(daemon: Daemon, words: str, code: int = FAILED, timeout: float = 60) -> None:
     """Wait until a daemon ends by itself; its log's last line must hold ``words``."""
-    assert daemon.process is not None
-    try:
-        ended = daemon.process.wait(timeout * SCALE)
-    except subprocess.TimeoutExpired:
-        raise AssertionError(f"did not end in {timeout} s: {daemon.log[-3000:]}") from None
+    ended = daemon.wait_ended(timeout)
     assert_plain(daemon.log)
     last = daemon.log.splitlines()[-1]
     assert ended == code, daemon.log[-3000:]

@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from swarmctl.main import main as swarmctl
 from swarmkit.clock import SystemClock
 from swarmkit.executors.process.process import LocalProcess
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -176,17 +177,13 @@ class Swarm:
         self.port = 0
 
     def found(self, name: str = "node-1", flags: str = "", port: int = 0) -> Daemon:
-        """Start the first manager; its remote port is chosen by the system unless given."""
+        """Start the first manager; its remote port is a free one unless given."""
+        self.port = port or self.port or free_port()
         command = (
             f"swarmd -d {self.folder}/{name} --hostname {name} --listen-control-api {self.socket}"
-            f" --listen-remote-api 127.0.0.1:{port or self.port} --executor {self.executor} {flags}"
+            f" --listen-remote-api 127.0.0.1:{self.port} --executor {self.executor} {flags}"
         )
-        daemon = self._start(name, command)
-        daemon.wait_ready()
-        match = re.search(r"listening for nodes.*?addr=\S*?:(\d+)", daemon.log)
-        assert match, daemon.log
-        self.port = int(match[1])
-        return daemon
+        return self._start(name, command).wait_ready()
 
     def join(self, name: str, flags: str = "") -> Daemon:
         """Start a node that joins through the first manager."""
@@ -206,8 +203,7 @@ class Swarm:
         old = self.daemons[name]
         assert not old.running
         old.log_path.rename(old.log_path.with_suffix(f".log.{time.monotonic_ns()}"))
-        command = re.sub(r"(--listen-remote-api 127\.0\.0\.1):0\b", rf"\1:{self.port}", old.command)
-        return self._start(name, command)
+        return self._start(name, old.command)
 
     def ctl(self, arguments: str, timeout: float | None = None) -> Result:
         """Run swarmctl and return how it ended: as a process if a time limit is given.

@@ -12,6 +12,7 @@ import grpc
 from swarmkit.api import messages as api
 from tests.integration.control import Control
 from tests.integration.harness import Daemon, Result, Swarm, eventually, invoke
+from tests.ports import free_port
 
 REACHABLE = api.RaftMemberStatus.REACHABLE
 UNREACHABLE = api.RaftMemberStatus.UNREACHABLE
@@ -134,16 +135,6 @@ class Managers(Swarm):
             assert self.standing(via)[name].reachability == wanted
 
         eventually(look, timeout, f"{name} is {api.RaftMemberStatus.Reachability.Name(wanted)}", 0.05)
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import pytest
 
 from swarmkit.api import messages as api
 from tests.integration.harness import Result, eventually, run
-from tests.integration.managers import Managers, free_port, managers
+from tests.integration.managers import Managers, managers
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,11 @@ def refused(result: Result, *texts: str) -> None:
     assert "Traceback" not in result.err
 
 
+def has_identity(swarm: Managers, name: str) -> bool:
+    certificates = swarm.folder / name / "certificates"
+    return any((certificates / file).exists() for file in ("swarm-node.crt", "swarm-node.key"))
+
+
 def members(swarm: Managers) -> dict[str, int]:
     return {name: status.raft_id for name, status in swarm.standing("node-1").items()}
 
@@ -55,8 +61,11 @@ def test_two_managers_on_one_address(pair: Managers) -> None:
 
 
 def test_a_join_through_a_manager_that_is_down(pair: Managers) -> None:
+    before = members(pair)
     result = swarmd(pair, "late", f"--join-addr 127.0.0.1:{free_port()} --join-token {pair.token('manager')}")
     refused(result, "nobody listens there")
+    assert not has_identity(pair, "late")
+    assert members(pair) == before
 
 
 def test_a_join_through_a_manager_that_does_not_lead(pair: Managers) -> None:
@@ -72,14 +81,22 @@ def test_a_manager_token_after_its_rotation(pair: Managers) -> None:
     pair.ok("cluster update --rotate-join-token manager")
     result = swarmd(pair, "stale", f"--join-addr 127.0.0.1:{pair.ports['node-2']} --join-token {token}")
     refused(result, "A valid join token is necessary to join this cluster", "shows the tokens")
-    assert not (pair.folder / "stale" / "certificates" / "swarm-node.crt").exists()
+    assert not has_identity(pair, "stale")
     pair.forget_tokens()
 
 
 def test_a_node_that_joins_twice(pair: Managers) -> None:
-    running = pair.daemons["node-2"]
-    result = run(running.command)
-    refused(result, "is in use by another swarmd")
+    """While it runs it is refused; once it has ended, the same command is no second joining."""
+    running, before = pair.daemons["node-2"], members(pair)
+    assert "--join-token" in running.command
+    refused(run(running.command), "is in use by another swarmd")
+    assert running.running
+    running.kill()
+    pair.restart("node-2").wait_ready()
+    pair.wait_members(2)
+    assert members(pair) == before
+    names = [node.description.hostname for node in pair.at("node-1").nodes()]
+    assert names.count("node-2") == 1
 
 
 def test_a_promoted_node_whose_port_is_in_use_goes_on_as_a_worker_and_tries_again(pair: Managers) -> None:

@@ -6,7 +6,6 @@ import gc
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ from tests.integration.containers import (
     traps_set,
 )
 from tests.integration.harness import SCALE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -330,12 +330,6 @@ async def test_containers_without_a_task_are_removed_and_others_left(engine: Eng
 
 
 # Ports, mounts, limits
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_host_ports_are_bound_and_told_once(here: Node) -> None:

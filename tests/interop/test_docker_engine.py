@@ -148,28 +148,30 @@ def test_an_engine_comes_back_after_our_manager_was_killed(local_swarm: Swarm, p
 def test_an_engine_that_joined_through_a_follower_finds_the_next_leader(peer: Engine) -> None:
     with managers(3) as swarm:
         swarm.ok("cluster update --heartbeatperiod 1s")
-        follower = swarm.ports["node-2"]
+        leader, (through, other) = swarm.leader(), swarm.followers()
+        address = f"127.0.0.1:{swarm.ports[through]}"
         docker_cli(
             peer, "swarm", "join", "--token", worker_token(swarm),
-            "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2399", f"127.0.0.1:{follower}",
+            "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2399", address,
         )  # fmt: skip
         (node_id,) = {
-            node.id for node in swarm.at("node-2").nodes() if "node-" not in node.description.hostname
+            node.id for node in swarm.at(through).nodes() if "node-" not in node.description.hostname
         }
-        refused = swarm.ctl_at("node-3", f"node promote {node_id}")
+        refused = swarm.ctl_at(other, f"node promote {node_id}")
         assert (refused.code, "can be managers" in refused.err) == (1, True)
         create = f"--name web --image redis:3.0.5 --instances 2 --constraint node.id=={node_id}"
-        swarm.ok_at("node-3", f"service create {create}")
-        swarm.at("node-2").wait_running("web", 2, timeout=60)
+        swarm.ok_at(other, f"service create {create}")
+        swarm.at(through).wait_running("web", 2, timeout=60)
         before = running_containers(peer)
-        swarm.daemons["node-1"].kill()
-        leader = swarm.leader("node-2")
+        swarm.daemons[leader].kill()
+        successor = swarm.leader(through)
+        assert successor != leader
 
         def back() -> None:
-            states = {node.id: node.status.state for node in swarm.at(leader).nodes()}
+            states = {node.id: node.status.state for node in swarm.at(successor).nodes()}
             assert states[node_id] == api.NodeStatus.READY
 
         eventually(back, 30, "the engine found the new leader")
-        swarm.ok_at(leader, "service update web --instances 3")
-        swarm.at(leader).wait_running("web", 3, timeout=60)
+        swarm.ok_at(successor, "service update web --instances 3")
+        swarm.at(successor).wait_running("web", 3, timeout=60)
         assert set(before) < set(running_containers(peer))
