@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from swarmkit.net.handlers import Context
 
 #: How long calls at a leader may go on once another manager leads. Its answer may be on its way, but it will
-#: acknowledge nothing more, and whoever hangs or was cut off would keep its callers for ever.
-SUPERSEDED_GRACE_SECONDS = 1.0
+#: acknowledge nothing more, and whoever hangs or was cut off would keep its callers for ever. Short: with the
+#: two seconds that an election may take, callers shall be free to write again within three.
+SUPERSEDED_GRACE_SECONDS = 0.25
 
 Metadata = Sequence[tuple[str, str | bytes]]
 Connect = Callable[[Remote, Credentials], grpc.aio.Channel]
