@@ -82,6 +82,8 @@ class Candidacy:
                 library.excuse_silence(gap)
                 self._excused_at = library.last_answer
             return
+        if self._elections.is_idle(now, library.election_deadline):
+            return
         step = self._elections.step(self._situation(now, stalled))
         if now > library.election_deadline and not stalled:
             library.forget_leader()  # whoever asks this node for the leader is not sent to a dead one

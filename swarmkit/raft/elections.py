@@ -110,6 +110,10 @@ class Elections:
         """The term above which the campaign that ``step`` called for begins."""
         return self._highest_term
 
+    def is_idle(self, now: float, deadline: float) -> bool:
+        """Tell whether ``step`` would answer WAIT whatever else is seen: nothing is due or was begun."""
+        return now <= deadline and not self._round and self._forced_term is None
+
     def step(self, seen: Situation) -> Step:
         """Decide; call before each tick while not leading."""
         overdue = seen.now - seen.deadline

@@ -6,6 +6,7 @@ a test compares digests of its files. Everything runs on the event loop, in the 
 """
 
 import asyncio
+import functools
 import random as random_module
 from collections.abc import Iterable
 from types import ModuleType
@@ -272,6 +273,12 @@ class _Peer(Node):  # type: ignore[misc]  # the library is untyped
         return hash(self.raft_id)
 
 
+@functools.lru_cache(maxsize=1024)
+def _peer(raft_id: int) -> _Peer:
+    """Return a member: one object for each, since every message asks for it."""
+    return _Peer(raft_id)
+
+
 def _raft_id(node: Any) -> int:
     raft_id: int = node.raft_id
     return raft_id
@@ -346,7 +353,7 @@ class LibraryState:
 
     def match_index(self, peer: int) -> int:
         """How far a peer's log is known to be as this leader's; 0 if nothing is known."""
-        index: int = self._core._SyncObj__raftMatchIndex.get(_Peer(peer), 0)
+        index: int = self._core._SyncObj__raftMatchIndex.get(_peer(peer), 0)
         return index
 
 
@@ -392,7 +399,7 @@ class Library(LibraryState):
             commandsQueueSize=0,
             onStateChanged=self._state_changed,
         )
-        self._core = _Core(_Peer(raft_id), [_Peer(peer) for peer in peers], conf, log, events, random)
+        self._core = _Core(_peer(raft_id), [_peer(peer) for peer in peers], conf, log, events, random)
         self._core._SyncObj__serializer = serializer
 
     def _state_changed(self, old: int, new: int) -> None:
@@ -408,7 +415,7 @@ class Library(LibraryState):
 
     def receive(self, peer: int, term: int, message: Message) -> None:
         """Handle one admitted message of this term."""
-        core, node = self._core, _Peer(peer)
+        core, node = self._core, _peer(peer)
         next_index = core._SyncObj__raftNextIndex.get(node, 0)
         core._SyncObj__onMessageReceived(node, to_library(term, message))
         if isinstance(message, Reply) and not message.reset and next_index:
@@ -421,7 +428,7 @@ class Library(LibraryState):
 
     def set_connected(self, peer: int, connected: bool) -> None:
         """Report that a peer can or cannot be sent to."""
-        core, node = self._core, _Peer(peer)
+        core, node = self._core, _peer(peer)
         if connected:
             core._SyncObj__onNodeConnected(node)
             if node in core._SyncObj__raftMatchIndex:
@@ -445,15 +452,15 @@ class Library(LibraryState):
 
     def add_peer(self, peer: int) -> None:
         """Count a new member from now on."""
-        self._core._SyncObj__doChangeCluster(["add", f"{peer:x}", _Peer(peer)])
+        self._core._SyncObj__doChangeCluster(["add", f"{peer:x}", _peer(peer)])
 
     def remove_peer(self, peer: int) -> None:
         """Count a member no longer."""
-        self._core._SyncObj__doChangeCluster(["rem", f"{peer:x}", _Peer(peer)])
+        self._core._SyncObj__doChangeCluster(["rem", f"{peer:x}", _peer(peer)])
 
     def replace_peers(self, peers: Iterable[int]) -> None:
         """Take over the members of an installed snapshot."""
-        self._core._SyncObj__updateClusterConfiguration([_Peer(peer) for peer in peers])
+        self._core._SyncObj__updateClusterConfiguration([_peer(peer) for peer in peers])
 
     def resume(self, applied: int, commit: int) -> None:
         """Set applied and commit index after construction."""

@@ -62,7 +62,8 @@ class Proposer(Protocol):
         leadership all waiting futures fail together with ``LeadershipLostError``, after
         ``StateMachine.leadership_lost`` has been called and before any further entry is applied; on stopping
         the same happens with ``StoppedError``. While proposals wait, no foreign entry is applied: leadership
-        is announced only when everything in the log is applied.
+        is announced only when everything in the log is applied. Cancelling a future only means that nobody
+        waits any more: it takes nothing back.
 
         Raises:
             LeadershipLostError: ``may_propose`` is false.

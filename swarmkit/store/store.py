@@ -124,7 +124,7 @@ class Store:
         if tx.changes:
             future = self._propose(tx, [codec.encode_change(change) for change in tx.changes])
             if future is not None:
-                await asyncio.shield(future)
+                await future
         return result
 
     def batch(self) -> Batch:

@@ -29,6 +29,7 @@ class Watcher:
         self._backlog = backlog
         self._queue: deque[Commit] = deque()
         self._reader: asyncio.Future[None] | None = None
+        self._waking = False
         self._closed = False
         self._error: Exception | None = None
 
@@ -80,13 +81,17 @@ class Watcher:
 
     def _deliver(self, commit: Commit) -> None:
         self._queue.append(commit)
-        self._wake()
+        # In the next turn of the loop: who waits for the commit itself, to answer a client, goes first.
+        if self._reader is not None and not self._waking:
+            self._waking = True
+            self._reader.get_loop().call_soon(self._wake)
 
     def _fail(self, error: Exception) -> None:
         self._error = error
         self.close()
 
     def _wake(self) -> None:
+        self._waking = False
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 

@@ -1,5 +1,6 @@
 """contract/pysyncobj-hazards.md, H11, H14, H32 and 11: when a node campaigns."""
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -119,3 +120,19 @@ def test_the_wish_of_a_leader_is_void_in_another_term(elections: Elections) -> N
     later = replace(DUE, deadline=12.0, term=4)
     assert elections.step(replace(later, unapplied=True)) is Step.WAIT
     assert elections.step(later) is Step.WAIT
+
+
+@pytest.mark.parametrize("begun", ["nothing", "a question", "a wish of the leader"])
+@pytest.mark.parametrize("now", [9.9, 10.0, 10.1])
+def test_an_idle_node_would_wait_whatever_else_it_sees(elections: Elections, begun: str, now: float) -> None:
+    if begun == "a question":
+        elections.open_round(3)
+    elif begun == "a wish of the leader":
+        elections.force(3)
+    idle = elections.is_idle(now, DUE.deadline)
+    assert idle == (begun == "nothing" and now <= DUE.deadline)
+    for is_member, peers, stalled in itertools.product(
+        (True, False), (DUE.peers, frozenset()), (True, False)
+    ):
+        seen = replace(DUE, now=now, is_member=is_member, peers=peers, stalled=stalled)
+        assert not idle or elections.step(seen) is Step.WAIT

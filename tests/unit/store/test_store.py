@@ -172,6 +172,25 @@ async def test_a_cancelled_caller_does_not_take_back_the_proposal() -> None:
     assert ids(store.view().find(api.Task)) == ["t1"]
 
 
+async def test_who_waits_for_a_commit_goes_on_before_those_who_watch() -> None:
+    store, proposer = replicated()
+    went_on: list[str] = []
+
+    async def watch() -> None:
+        await anext(store.watch())
+        went_on.append("watcher")
+
+    async def write() -> None:
+        await store.update(lambda tx: tx.create(task("t1")))
+        went_on.append("author")
+
+    both = asyncio.gather(watch(), write())
+    await settle()
+    proposer.commit()
+    await both
+    assert went_on == ["author", "watcher"]
+
+
 async def test_a_transaction_over_the_limit_is_refused_and_does_not_disturb_the_next() -> None:
     store, _ = replicated(automatic=True)
     large = new(api.Config, "big")
