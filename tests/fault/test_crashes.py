@@ -15,6 +15,7 @@ from swarmkit.api import control_pb2_grpc
 from swarmkit.api import messages as api
 from tests.integration.control import Control, hosts, ids, runs
 from tests.integration.harness import Daemon, Swarm, eventually
+from tests.processes import alive, wait_gone
 
 SLEEP = "--image local:1 --command sleep,1000 --restart-delay 200ms"
 DOWN = api.NodeStatus.DOWN
@@ -50,21 +51,6 @@ def restart_manager(swarm: Swarm) -> None:
 def workloads(tasks: list[api.Task]) -> dict[str, tuple[str, int]]:
     """Return what tells the processes or containers of tasks from all others."""
     return {task.id: (task.status.container.container_id, task.status.container.pid) for task in tasks}
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def wait_ended(pids: list[int]) -> None:
-    def look() -> None:
-        assert not [pid for pid in pids if alive(pid)]
-
-    eventually(look, 30, f"processes {pids} end")
 
 
 def without_reports(value: Any) -> Any:
@@ -132,7 +118,7 @@ def test_a_killed_worker_is_down_and_its_tasks_run_elsewhere(local_swarm: Swarm)
 
     local_swarm.restart("node-2").wait_ready()
     control.wait_node("node-2", READY)
-    wait_ended([task.status.container.pid for task in lost])
+    wait_gone([task.status.container.pid for task in lost])
     control.wait_tasks(
         "web",
         "the stale tasks are reported to be shut down",
@@ -192,7 +178,7 @@ def test_a_killed_worker_that_is_back_in_time_keeps_its_processes(local_swarm: S
     local_swarm.daemons["node-2"].kill()
     # One ends while nobody looks: how, its supervisor has written down.
     os.kill(second.status.container.pid, signal.SIGTERM)
-    wait_ended([second.status.container.pid])
+    wait_gone([second.status.container.pid])
     local_swarm.restart("node-2").wait_ready()
     tasks = control.wait_tasks(
         "web",
@@ -247,7 +233,7 @@ def test_an_update_goes_on_although_a_node_hangs(local_swarm: Swarm) -> None:
     finally:
         os.kill(hanging, signal.SIGCONT)
     control.wait_node("node-2", READY)
-    wait_ended([task.status.container.pid for task in before])
+    wait_gone([task.status.container.pid for task in before])
     assert ids(control.wait_running("web", 6)) == ids(after)
     assert local_swarm.daemons["node-2"].running
     assert control.service("web").update_status.state in (
@@ -266,7 +252,7 @@ def test_a_manager_stopped_in_order_serves_the_same_objects_again(local_swarm: S
     assert local_swarm.daemons["node-1"].stop() == 0
     assert not local_swarm.socket.exists()
     # A node that is stopped takes its tasks with it, those of others run on.
-    wait_ended([task.status.container.pid for task in before if task.node_id == own])
+    wait_gone([task.status.container.pid for task in before if task.node_id == own])
     assert all(alive(task.status.container.pid) for task in before if task.node_id != own)
     restart_manager(local_swarm)
     assert local_swarm.json("service ls") == services

@@ -10,6 +10,7 @@ import pytest
 from swarmkit.api import messages as api
 from tests.integration.control import Control, hosts, ids, runs
 from tests.integration.harness import Swarm, eventually, table
+from tests.processes import alive, wait_gone
 
 SLEEP = "--image local --command sleep,1000"
 FAILED = api.TaskState.FAILED
@@ -22,21 +23,6 @@ SHUTDOWN = api.TaskState.SHUTDOWN
 def pid(task: api.Task) -> int:
     assert task.status.container.pid
     return task.status.container.pid
-
-
-def alive(number: int) -> bool:
-    """Tell whether a process runs; one that nobody has waited for yet does not."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_gone(pids: list[int]) -> None:
-    def check() -> None:
-        assert not [number for number in pids if alive(number)]
-
-    eventually(check, 10, f"processes {pids} ended")
 
 
 def directories(swarm: Swarm, task_id: str) -> list[Path]:

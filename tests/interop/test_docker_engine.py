@@ -125,7 +125,6 @@ def test_an_engine_joins_runs_tasks_is_drained_and_leaves(local_swarm: Swarm, pe
 def test_an_engine_comes_back_after_our_manager_was_killed(local_swarm: Swarm, peer: Engine) -> None:
     swarm = local_swarm
     swarm.found()
-    swarm.ok("cluster update --heartbeatperiod 1s")
     docker_cli(
         peer, "swarm", "join", "--token", worker_token(swarm),
         "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2399", f"127.0.0.1:{swarm.port}",
@@ -147,7 +146,6 @@ def test_an_engine_comes_back_after_our_manager_was_killed(local_swarm: Swarm, p
 
 def test_an_engine_that_joined_through_a_follower_finds_the_next_leader(peer: Engine) -> None:
     with managers(3) as swarm:
-        swarm.ok("cluster update --heartbeatperiod 1s")
         leader, (through, other) = swarm.leader(), swarm.followers()
         address = f"127.0.0.1:{swarm.ports[through]}"
         docker_cli(
