@@ -4,8 +4,6 @@ SEED ?= 1
 MINUTES ?= 5
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
-REAL := tests/fault tests/integration tests/interop
-VIRTUAL := $(filter-out $(REAL) tests/fakes,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)))
 PROTOS := $(sort $(wildcard protos/swarmkit/*/*.proto))
 .DEFAULT_GOAL := help
 .PHONY: help venv lint protos protos-fresh unit test soak demo demo-down bench clean
@@ -42,14 +40,8 @@ protos-fresh: venv
 unit: venv ## Run the unit tests alone
 	$(BIN)/pytest -q tests/unit
 
-# Tests of real daemons wait most of the time, the others never do: side by side they take two thirds as long.
 test: lint ## Run all checks and all tests
-	@log=$$(mktemp); trap 'kill $$virtual 2> /dev/null; rm -f $$log' EXIT; trap 'exit 1' HUP INT TERM; \
-	$(BIN)/pytest -q -p no:cacheprovider $(VIRTUAL) > $$log 2>&1 & virtual=$$!; \
-	$(BIN)/pytest -q $(REAL); real=$$?; \
-	wait $$virtual; status=$$?; \
-	if test $$status -eq 0; then tail -n 1 $$log; else cat $$log; fi; \
-	test $$real -eq 0 && test $$status -eq 0
+	$(PY) -m tools.lanes
 
 soak: venv ## Random trouble for real daemons and for simulated raft groups, for minutes: SEED=1 MINUTES=5
 	SWARMKIT_CHAOS_SEED=$(SEED) SWARMKIT_CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/pytest -q -m soak tests/fault
