@@ -94,3 +94,15 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(seconds, 0.0))
+
+
+class SteppingClock(VirtualClock):
+    """A clock that moves by a step at each look: what is looked at between has taken so long."""
+
+    def __init__(self, step: float) -> None:
+        self._step = step
+        self.time = 0.0
+
+    def monotonic(self) -> float:
+        self.time += self._step
+        return self.time

@@ -115,7 +115,7 @@ class Orchestrator(ABC):
                     self._handle_safely(event)
                 await pacer.pause()
             if self._has_work():
-                await self._work()
+                await self._work(pacer)
                 continue
             try:
                 commit = await anext(watcher)
@@ -223,20 +223,26 @@ class Orchestrator(ABC):
     def _has_work(self) -> bool:
         return bool(self._deleted_services or self._nodes or self._restart_queue or self._reconciles)
 
-    async def _work(self) -> None:
-        """Empty the queues but for reconciliations: of those do one, then look at what happened meanwhile."""
+    async def _work(self, pacer: Pacer) -> None:
+        """Empty the queues but for reconciliations: of those do one, then look at what happened meanwhile.
+
+        Most of what is looked at needs nothing, and so waits for nothing: only the pacer lets others go on.
+        """
         while self._deleted_services:
             service_id = _pop(self._deleted_services)
             tasks = self._store.view().find(api.Task, by.service(service_id))
             await self._change_tasks([task.id for task in tasks], _remove)
+            await pacer.pause()
         while self._nodes:
             await self._attempt(self._reconcile_node, _pop(self._nodes))
+            await pacer.pause()
         if self._restart_queue:
             task_ids = list(self._restart_queue)
             self._restart_queue.clear()
             await self._change_tasks(task_ids, self._restart_queued)
         if self._reconciles:
             await self._attempt(self._reconcile, _pop(self._reconciles))
+        await pacer.pause()
 
     async def _attempt(self, work: Callable[[str], Awaitable[None]], item: str) -> None:
         try:

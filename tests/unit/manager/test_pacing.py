@@ -1,19 +1,7 @@
 import asyncio
 
 from swarmkit.manager.pacing import SLICE_SECONDS, Pacer
-from tests.fakes.loop import VirtualClock
-
-
-class SteppingClock(VirtualClock):
-    """A clock that moves by a step at each look."""
-
-    def __init__(self, step: float) -> None:
-        self._step = step
-        self._time = 0.0
-
-    def monotonic(self) -> float:
-        self._time += self._step
-        return self._time
+from tests.fakes.loop import SteppingClock
 
 
 async def turns_during(pauses: int, step: float) -> int:

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
 from swarmkit.api import messages as api
 from swarmkit.manager.orchestrator import ReplicatedOrchestrator
+from swarmkit.manager.pacing import SLICE_SECONDS
+from tests.fakes.loop import SteppingClock
 from tests.fakes.proposer import FakeProposer
 from tests.unit.manager.orchestrator.support import State, Swarm, Worker, make_node, make_service, make_task
 
@@ -46,6 +49,23 @@ async def test_a_stored_service_gets_its_tasks_at_the_start() -> None:
         assert [task.status.state for task in tasks] == [State.NEW, State.NEW]
         assert {task.service_annotations.name for task in tasks} == {"name-of-svc"}
         assert swarm.slots() == [1, 2]
+
+
+async def test_a_start_with_many_services_lets_the_loop_go_on_between_them() -> None:
+    swarm = Bench()
+    await swarm.create(*(make_service(f"svc{number}", replicas=0) for number in range(200)))
+    clock = SteppingClock(SLICE_SECONDS / 4)
+    looks: list[float] = []
+
+    async def watch_the_loop() -> None:
+        for _ in range(1000):
+            looks.append(clock.time)
+            await asyncio.sleep(0)
+
+    async with swarm.running(watch_the_loop, ReplicatedOrchestrator(swarm.store, clock, swarm.new_id).run):
+        pass
+    assert looks[-1] > 200 * SLICE_SECONDS / 4  # each of them was dealt with
+    assert max(later - earlier for earlier, later in pairwise(looks)) < 3 * SLICE_SECONDS
 
 
 async def test_a_service_that_is_added_gets_its_tasks() -> None:
