@@ -75,7 +75,9 @@ class Schema:
         if name is not None:
             name = name.lower()
             entries.append(("name", name))
-        entries += [("custom", f"{custom.key}|{custom.val}") for custom in self.annotations(stored).indices]
+        indices = self.annotations(stored).indices
+        if indices:
+            entries += [("custom", f"{custom.key}|{custom.val}") for custom in indices]
         return Row(stored, name, tuple(dict.fromkeys(entries)))
 
 
@@ -89,15 +91,23 @@ def _references(spec: api.TaskSpec) -> list[IndexEntry]:
         return []
     entries: list[IndexEntry] = [("runtime", runtime)]
     if runtime == CONTAINER_RUNTIME:
-        container = spec.container
-        entries += [("secret", secret.secret_id) for secret in container.secrets]
-        entries += [("config", config.config_id) for config in container.configs]
+        # Most have neither, and a loop over nothing costs as much as all the rest of this.
+        secrets, configs = spec.container.secrets, spec.container.configs
+        if secrets:
+            entries += [("secret", secret.secret_id) for secret in secrets]
+        if configs:
+            entries += [("config", config.config_id) for config in configs]
     return entries
 
 
 def _service_entries(service: api.Service) -> list[IndexEntry]:
     spec = service.spec
-    return _references(spec.task) + _network_ids(spec.task.networks or spec.networks)
+    task = spec.task
+    entries = _references(task)
+    networks = task.networks or spec.networks
+    if networks:
+        entries += _network_ids(networks)
+    return entries
 
 
 def _task_entries(task: api.Task) -> list[IndexEntry]:
@@ -109,9 +119,13 @@ def _task_entries(task: api.Task) -> list[IndexEntry]:
         ("desired_state", task.desired_state),
         ("task_state", task.status.state),
     ]
-    entries += _references(task.spec)
-    entries += _network_ids(task.spec.networks)
-    entries += [("volume", volume.id) for volume in task.volumes]
+    spec, volumes = task.spec, task.volumes
+    entries += _references(spec)
+    networks = spec.networks
+    if networks:
+        entries += _network_ids(networks)
+    if volumes:
+        entries += [("volume", volume.id) for volume in volumes]
     return entries
 
 
