@@ -21,6 +21,8 @@ from tests.integration.harness import eventually
 LABEL = "value"
 #: Longest wait for an answer, in seconds.
 CALL_SECONDS = 6.0
+#: How long is tried again what has to succeed: no fault lasts then, but the last one may not be got over yet.
+RETRY_SECONDS = 15.0
 #: What says that a write has not had and will not have an effect.
 _REFUSALS = {
     grpc.StatusCode.ABORTED: "update out of sequence",
@@ -30,6 +32,8 @@ _REFUSALS = {
 _NEVER_RAN = ("failed to connect to all addresses", "The swarm does not have a leader")
 _CHANNEL_OPTIONS = [
     ("grpc.default_authority", "localhost"),
+    # All services in one answer are more than gRPC takes by itself.
+    ("grpc.max_receive_message_length", -1),
     # A manager that is back must be found at once, whatever its last life was like.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -83,9 +87,26 @@ class Client:
         return Held(value, services[0] if services else None)
 
     def read_all(self, registers: Collection[str]) -> None:
-        """Read several registers in one call, which has to be answered."""
+        """Read several registers in one call, which has to be answered; each try is recorded.
+
+        Raises:
+            AssertionError: it was not, for ``RETRY_SECONDS``.
+        """
+
+        def answered() -> None:
+            failure = self._try_to_read_all(registers)
+            assert failure is None, str(failure)
+
+        eventually(answered, RETRY_SECONDS, f"{self.via} tells what all registers hold")
+
+    def _try_to_read_all(self, registers: Collection[str]) -> Operation | None:
+        """Read several registers in one call; return how it failed, if it did."""
         called = time.monotonic()
-        services = list(self._stub.ListServices(api.ListServicesRequest(), timeout=CALL_SECONDS).services)
+        try:
+            services = list(self._stub.ListServices(api.ListServicesRequest(), timeout=CALL_SECONDS).services)
+        except grpc.RpcError as error:
+            # A read without an answer says nothing about any register: one of them stands for all.
+            return self._record(next(iter(registers)), None, NOTHING, called, Outcome.UNKNOWN, error)
         held = dict.fromkeys(registers, NOTHING)
         for service in services:
             name, value = service.spec.annotations.name, service.spec.annotations.labels[LABEL]
@@ -93,6 +114,24 @@ class Client:
                 held[name] = f"{held[name]} and {value}" if held[name] else value
         for register, value in held.items():
             self._record(register, None, value, called, Outcome.OK)
+        return None
+
+    def provide(self, register: str) -> None:
+        """Create a register, which has to succeed; each try is recorded.
+
+        Raises:
+            AssertionError: it did not, for ``RETRY_SECONDS``.
+        """
+        tries = itertools.count(1)
+
+        def provided() -> None:
+            # No value twice: a creation without an answer may have happened, or happen yet.
+            if not self.create(register, f"{register}-first-{next(tries)}"):
+                found = self.read(register)
+                assert found is not None
+                assert found.service is not None
+
+        eventually(provided, RETRY_SECONDS, f"{self.via} creates {register}")
 
     def create(self, register: str, value: str) -> bool:
         """Create a register; tell whether that was acknowledged."""
@@ -136,12 +175,12 @@ class Client:
         called: float,
         outcome: Outcome,
         error: grpc.RpcError | None = None,
-    ) -> None:
+    ) -> Operation:
         answer = "" if error is None else f"{error.code().name}: {error.details()}"
         ended = time.monotonic()
-        self._history.add(
-            Operation(register, expected, value, called, ended, outcome, self.via, answer[:200])
-        )
+        operation = Operation(register, expected, value, called, ended, outcome, self.via, answer[:200])
+        self._history.add(operation)
+        return operation
 
 
 class Clients:
@@ -173,42 +212,58 @@ class Clients:
         self._sockets = sockets
         self._history = history
         self._registers = registers
+        self._count = count
         self._seed = seed
         self._pause = pause
         self._end = threading.Event()
         self._failures: list[BaseException] = []
-        self._threads = [
-            threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(count)
-        ]
+        self._acted: set[int] = set()
+        self._opened = contextlib.ExitStack()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> "Clients":
         """Begin."""
-        for thread in self._threads:
-            thread.start()
+        try:
+            for number in range(self._count):
+                clients = [self._open(via) for via in sorted(self._sockets)]
+                thread = threading.Thread(target=self._run, args=(number, clients), daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException:
+            self._join()
+            raise
         return self
 
     def stop(self) -> None:
         """End; what a client failed with is raised here."""
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
+        self._join()
         if self._failures:
             raise self._failures[0]
 
-    def _run(self, number: int) -> None:
+    def check_all_acted(self) -> None:
+        """Check that every client has done something, now that all have ended."""
+        idle = set(range(self._count)) - self._acted
+        assert not idle, f"clients {sorted(idle)} of {self._name} never did anything"
+
+    def _open(self, via: str) -> Client:
+        return self._opened.enter_context(contextlib.closing(Client(via, self._sockets[via], self._history)))
+
+    def _join(self) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        self._opened.close()
+
+    def _run(self, number: int, clients: Sequence[Client]) -> None:
         rng = random.Random(f"{self._seed} {self._name} {number}")
-        with contextlib.ExitStack() as opened:
-            clients = [
-                opened.enter_context(contextlib.closing(Client(via, socket, self._history)))
-                for via, socket in sorted(self._sockets.items())
-            ]
-            try:
-                count = 0
-                while not self._end.wait(rng.random() * self._pause):
-                    count += 1
-                    self._act(rng, rng.choice(clients), f"{self._name}-{number}-{count}")
-            except BaseException as error:
-                self._failures.append(error)
+        try:
+            count = 0
+            while not self._end.wait(rng.random() * self._pause):
+                count += 1
+                self._act(rng, rng.choice(clients), f"{self._name}-{number}-{count}")
+                self._acted.add(number)
+        except BaseException as error:
+            self._failures.append(error)
 
     def _act(self, rng: random.Random, client: Client, value: str) -> None:
         if rng.random() < 0.3:
@@ -238,7 +293,7 @@ class Trial:
         via, socket = next(iter(sockets.items()))
         with contextlib.closing(Client(via, socket, self.history)) as client:
             for register in self._registers:
-                assert client.create(register, f"{register}-first")
+                client.provide(register)
 
     @contextlib.contextmanager
     def clients(
@@ -252,6 +307,7 @@ class Trial:
             yield
         finally:
             working.stop()
+        working.check_all_acted()
 
     def acknowledged(self, via: Collection[str] = ()) -> list[Operation]:
         """Return the writes that were acknowledged, by some managers or by all."""
