@@ -34,6 +34,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.default_authority", "localhost"),
     # All services in one answer are more than gRPC takes by itself.
     ("grpc.max_receive_message_length", -1),
+    # Each client has a connection of its own, as clients in several processes have.
+    ("grpc.use_local_subchannel_pool", 1),
     # A manager that is back must be found at once, whatever its last life was like.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -66,6 +68,10 @@ class Client:
         self._history = history
         self._channel = grpc.insecure_channel(f"unix:{socket}", _CHANNEL_OPTIONS)
         self._stub = control_pb2_grpc.ControlStub(self._channel)
+
+    def connect(self) -> None:
+        """Connect now: what is called from now on reaches the manager's socket, even if it does not run."""
+        grpc.channel_ready_future(self._channel).result(CALL_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""
@@ -196,6 +202,7 @@ class Clients:
         count: how many clients.
         seed: of what each of them does.
         pause: longest time that each waits between two operations, in seconds.
+        creates: which share of what they do is to create something; the rest begins with a read.
     """
 
     def __init__(
@@ -207,6 +214,7 @@ class Clients:
         count: int,
         seed: int,
         pause: float,
+        creates: float,
     ) -> None:
         self._name = name
         self._sockets = sockets
@@ -215,28 +223,34 @@ class Clients:
         self._count = count
         self._seed = seed
         self._pause = pause
+        self._creates = creates
         self._end = threading.Event()
         self._failures: list[BaseException] = []
         self._acted: set[int] = set()
         self._opened = contextlib.ExitStack()
+        self._clients: list[list[Client]] = []
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> "Clients":
-        """Begin."""
-        try:
-            for number in range(self._count):
-                clients = [self._open(via) for via in sorted(self._sockets)]
-                thread = threading.Thread(target=self._run, args=(number, clients), daemon=True)
-                thread.start()
-                self._threads.append(thread)
-        except BaseException:
-            self._join()
-            raise
-        return self
+    def connect(self) -> None:
+        """Connect all to their managers, who have to run, before ``start``."""
+        self._open()
+        for client in itertools.chain(*self._clients):
+            client.connect()
+
+    def start(self) -> None:
+        """Begin; end with ``stop``, also if this fails."""
+        self._open()
+        for number in range(self._count):
+            thread = threading.Thread(target=self._run, args=(number,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """End; what a client failed with is raised here."""
-        self._join()
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        self._opened.close()
         if self._failures:
             raise self._failures[0]
 
@@ -245,28 +259,26 @@ class Clients:
         idle = set(range(self._count)) - self._acted
         assert not idle, f"clients {sorted(idle)} of {self._name} never did anything"
 
-    def _open(self, via: str) -> Client:
-        return self._opened.enter_context(contextlib.closing(Client(via, self._sockets[via], self._history)))
+    def _open(self) -> None:
+        for _ in range(self._count - len(self._clients)):
+            clients = [Client(via, socket, self._history) for via, socket in sorted(self._sockets.items())]
+            for client in clients:
+                self._opened.callback(client.close)
+            self._clients.append(clients)
 
-    def _join(self) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-        self._opened.close()
-
-    def _run(self, number: int, clients: Sequence[Client]) -> None:
+    def _run(self, number: int) -> None:
         rng = random.Random(f"{self._seed} {self._name} {number}")
         try:
             count = 0
             while not self._end.wait(rng.random() * self._pause):
                 count += 1
-                self._act(rng, rng.choice(clients), f"{self._name}-{number}-{count}")
+                self._act(rng, rng.choice(self._clients[number]), f"{self._name}-{number}-{count}")
                 self._acted.add(number)
         except BaseException as error:
             self._failures.append(error)
 
     def _act(self, rng: random.Random, client: Client, value: str) -> None:
-        if rng.random() < 0.3:
+        if rng.random() < self._creates:
             client.create(value, value)
             return
         register = rng.choice(self._registers)
@@ -297,14 +309,25 @@ class Trial:
 
     @contextlib.contextmanager
     def clients(
-        self, name: str = "c", via: Collection[str] = (), count: int = 6, pause: float = 0.04
-    ) -> Iterator[None]:
-        """Have clients of some managers, or of all, at work for the length of the block."""
+        self,
+        name: str = "c",
+        via: Collection[str] = (),
+        count: int = 6,
+        pause: float = 0.04,
+        creates: float = 0.3,
+        held: bool = False,
+    ) -> Iterator[Clients]:
+        """Have clients of some managers, or of all, at work for the length of the block.
+
+        ``held`` ones are connected at its beginning and wait for their ``start``.
+        """
         sockets = {manager: path for manager, path in self._sockets.items() if not via or manager in via}
-        name = f"{self._name}-{name}"
-        working = Clients(name, sockets, self.history, self._registers, count, self._seed, pause).start()
+        working = Clients(
+            f"{self._name}-{name}", sockets, self.history, self._registers, count, self._seed, pause, creates
+        )
         try:
-            yield
+            working.connect() if held else working.start()
+            yield working
         finally:
             working.stop()
         working.check_all_acted()
@@ -315,6 +338,17 @@ class Trial:
             op
             for op in self.history.operations
             if not op.is_read and op.outcome is Outcome.OK and (not via or op.via in via)
+        ]
+
+    def reads(self, called_after: float, called_before: float, via: str) -> list[Operation]:
+        """Return the reads at a manager that were called between two moments and answered at some time."""
+        return [
+            op
+            for op in self.history.operations
+            if op.is_read
+            and op.outcome is Outcome.OK
+            and op.via == via
+            and called_after < op.called < called_before
         ]
 
     def created(self) -> dict[str, str]:
@@ -334,6 +368,15 @@ class Trial:
             return min(ended) - moment
 
         return eventually(look, within, "a write is acknowledged", 0.02)
+
+    def wait_for_changes(self, moment: float, within: float = 30, via: Collection[str] = ()) -> None:
+        """Wait until a write to every shared register that was called after ``moment`` is acknowledged."""
+
+        def look() -> None:
+            changed = {op.register for op in self.acknowledged(via) if op.called > moment}
+            assert changed.issuperset(self._registers), changed.intersection(self._registers)
+
+        eventually(look, within, "all registers are changed", 0.02)
 
     def longest_pause(self, since: float) -> float:
         """Return the longest time from ``since`` to now in which no write was acknowledged."""

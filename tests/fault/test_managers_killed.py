@@ -93,16 +93,31 @@ def test_no_acknowledged_write_is_lost_whoever_is_killed(swarm: Managers) -> Non
 
 @pytest.mark.slow
 def test_a_leader_that_was_frozen_shows_nobody_what_is_old(swarm: Managers) -> None:
-    """It believes to lead when it goes on: a read that it answered by itself would be a stale one."""
+    """It believes to lead when it goes on: a read that it answered by itself would be a stale one.
+
+    Those that show it are called while it is frozen and others have changed what they read: they are the
+    first that it hears of, together with what the others say. Whoever had called before may see either.
+    """
     clients = trial(swarm, "frozen-leader")
-    leader, followers = swarm.leader(), swarm.followers()
-    with clients.clients("near", [leader], count=10, pause=0), clients.clients("far", followers):
+    leader = swarm.leader()
+    followers = [name for name in NAMES if name != leader]
+    with (
+        clients.clients("near", [leader], count=10, pause=0),
+        clients.clients("far", followers),
+        clients.clients("late", [leader], count=10, pause=0, creates=0, held=True) as late,
+    ):
         last(0.5)
+        assert swarm.leader(leader) == leader
         with frozen(swarm, leader):
             moment = time.monotonic()
             assert clients.wait_for_write(moment, via=followers) <= WRITABLE_SECONDS * SCALE
+            clients.wait_for_changes(moment, via=followers)
+            changed = time.monotonic()
+            late.start()
             last(max(0.5, moment + 3 - time.monotonic()))
+            thawed = time.monotonic()
         last(1)
+    assert clients.reads(called_after=changed, called_before=thawed, via=leader)
     clients.audit()
     assert swarm.leader(leader) in followers
     check_logs(swarm)
