@@ -52,6 +52,12 @@ def outcome_of(error: grpc.RpcError) -> Outcome:
     return Outcome.REFUSED if refusal is not None and refusal in details else Outcome.UNKNOWN
 
 
+def values_in(store: Store) -> dict[str, str]:
+    """Return what registers hold in a manager's own objects."""
+    found = (service.spec.annotations for service in store.view().find(api.Service))
+    return {annotations.name: annotations.labels[LABEL] for annotations in found}
+
+
 @dataclass(frozen=True)
 class Held:
     """What a register was seen to hold: its value, and the service that is the register, if there is one."""
@@ -397,14 +403,10 @@ class Trial:
 
     def check_store(self, store: Store) -> None:
         """Check that a manager's own objects are what the registers may hold now."""
-        held = {name: {NOTHING} for name in self.history.check()}
-        for service in store.view().find(api.Service):
-            annotations = service.spec.annotations
-            if annotations.name in held:
-                held[annotations.name] = {annotations.labels[LABEL]}
+        held = values_in(store)
         wrong = {
-            name: (held[name], possible)
+            name: (held.get(name, NOTHING), possible)
             for name, possible in self.history.check().items()
-            if not held[name] <= possible
+            if held.get(name, NOTHING) not in possible
         }
         assert not wrong, wrong
