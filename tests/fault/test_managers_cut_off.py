@@ -60,10 +60,15 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follo
 ) -> None:
     clients = trial(swarm, "leader-cut")
     leader, followers = swarm.leader(), swarm.followers()
-    with clients.clients("near", [leader]), clients.clients("far", followers):
+    with (
+        clients.clients("near", [leader]),
+        clients.clients("far", followers),
+        clients.clients("late", [leader], creates=1, held=True) as late,
+    ):
         last(1)
         swarm.network.isolate(leader)
         cut = time.monotonic()
+        late.start()  # the others may all wait by now for what they asked before
         assert clients.wait_for_write(cut, via=followers) <= WRITABLE_SECONDS * SCALE
         steps_down(swarm, leader, cut)
         last(max(0.5, cut + 3 - time.monotonic()))
