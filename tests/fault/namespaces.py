@@ -21,6 +21,8 @@ from tests.integration.managers import Managers
 
 #: The port of every manager's remote API, each in its namespace.
 PORT = 4242
+#: The namespace of the bridge.
+HUB = "hub"
 
 
 def ip(arguments: str) -> None:
@@ -48,7 +50,7 @@ class Network:
 
     def create(self) -> None:
         """Make everything; what fails on the way is removed by ``remove``."""
-        hub = self._add("hub")
+        hub = self._add(HUB)
         ip(f"-n {hub} link add bridge type bridge")
         ip(f"-n {hub} link set bridge up")
         for host, address in self.address.items():
@@ -94,16 +96,34 @@ class Network:
         self.within(host, "iptables", "-A", "INPUT", *random, "-j", "DROP")
 
     def slow_down(self, host: str, rate: str) -> None:
-        """Let a host send only so much, such as ``1mbit``."""
-        shape = f"tbf rate {rate} burst 16kb latency 400ms"
-        self.within(host, *f"tc qdisc replace dev eth0 root {shape}".split())
+        """Let a host send, and be sent, only so much, such as ``1mbit``."""
+        self._queue(host, f"tbf rate {rate} burst 16kb latency 400ms")
+
+    def dropped(self, host: str) -> list[int]:
+        """Return how many packets each rule at a host has dropped since it was made."""
+        listed = self.within(host, "iptables", "-nvxL")
+        return [int(packets) for packets in re.findall(r"^ *(\d+) +\d+ +DROP\b", listed, re.MULTILINE)]
+
+    def held_up(self, host: str) -> list[int]:
+        """Return how often what a host sent, and what it was sent, had to wait since it was slowed down."""
+        shown = [self.within(at, *f"tc -s qdisc show dev {end}".split()) for at, end in self._ends(host)]
+        found = [re.search(r"qdisc tbf .*?overlimits (\d+)", text, re.DOTALL) for text in shown]
+        return [int(match[1]) for match in found if match]
+
+    def _queue(self, host: str, kind: str) -> None:
+        for at, end in self._ends(host):
+            self.within(at, *f"tc qdisc replace dev {end} root {kind}".split())
+
+    def _ends(self, host: str) -> list[tuple[str, str]]:
+        """Return where the two ends of a host's link are: what it sends goes into the first."""
+        return [(host, "eth0"), (HUB, host)]
 
     def heal(self) -> None:
         """Let everything through everywhere."""
         for host in self.address:
             self.within(host, "iptables", "-F")
             # A queue that is not there cannot be removed; one of the kernel's own is always put in its place.
-            self.within(host, *"tc qdisc replace dev eth0 root pfifo limit 1000".split())
+            self._queue(host, "pfifo limit 1000")
 
 
 class SeparateManagers(Managers):

@@ -20,8 +20,10 @@ from tests.fault.groups import (
     last,
     terms,
 )
+from tests.fault.history import Outcome
 from tests.fault.namespaces import SeparateManagers, separate_managers
 from tests.integration.harness import SCALE, eventually
+from tests.integration.managers import UNREACHABLE
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -71,6 +73,7 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follo
         late.start()  # the others may all wait by now for what they asked before
         assert clients.wait_for_write(cut, via=followers) <= WRITABLE_SECONDS * SCALE
         steps_down(swarm, leader, cut)
+        dropped_something(swarm, leader)
         last(max(0.5, cut + 3 - time.monotonic()))
         since = terms(swarm)
         assert not [op for op in clients.acknowledged([leader]) if op.called > cut]
@@ -84,6 +87,23 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follo
     wait_equal(swarm, clients)
     did_not_come_back(clients, cut)
     check_logs(swarm)
+
+
+def dropped_something(swarm: SeparateManagers, host: str) -> None:
+    """There are rules at a host, and each has dropped something."""
+    dropped = swarm.network.dropped(host)
+    assert dropped
+    assert all(dropped), dropped
+
+
+def took_effect(
+    swarm: SeparateManagers, clients: Trial, follower: str, leader: str, cut: float, at: str = ""
+) -> None:
+    """The rules at a host dropped something; the leader misses the follower, which answers nobody."""
+    dropped_something(swarm, at or follower)
+    swarm.wait_reachability(follower, UNREACHABLE, leader, WRITABLE_SECONDS)
+    answers = [op for op in clients.history.operations if op.via == follower and op.outcome is Outcome.OK]
+    assert not [str(op) for op in answers if op.called > cut]
 
 
 def steps_down(swarm: SeparateManagers, leader: str, cut: float) -> None:
@@ -114,12 +134,18 @@ def test_a_follower_that_is_cut_off_for_a_while_changes_nothing_when_it_is_back(
     clients = trial(swarm, "follower-cut")
     leader, (cut_off, other) = swarm.leader(), swarm.followers()
     before = terms(swarm)
-    with clients.clients("majority", [leader, other]), clients.clients("cut-off", [cut_off], count=2):
+    with (
+        clients.clients("majority", [leader, other]),
+        clients.clients("cut-off", [cut_off], count=2),
+        clients.clients("late", [cut_off], count=2, held=True) as late,
+    ):
         last(0.5)
         swarm.network.isolate(cut_off)
         moment = time.monotonic()
+        late.start()
         last(2 * ELECTION_SECONDS)
         assert clients.longest_pause(moment) <= UNDISTURBED_SECONDS * SCALE
+        took_effect(swarm, clients, cut_off, leader, moment)
         mending = time.monotonic()
         mend(swarm)
         clients.wait_for_write(mending, via=[cut_off])
@@ -137,12 +163,20 @@ def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
     before = terms(swarm)
     for sender, receiver in ((leader, deaf), (deaf, leader)):
         clients = trial(swarm, f"one-way-from-{sender}")
-        with clients.clients("c", [leader, other]):
+        with (
+            clients.clients("c", [leader, other]),
+            clients.clients("deaf", [deaf], count=2),
+            clients.clients("late", [deaf], count=2, held=True) as late,
+        ):
             swarm.network.drop(sender, receiver)
             moment = time.monotonic()
+            late.start()
             last(1.5 * ELECTION_SECONDS)
             assert clients.longest_pause(moment) <= UNDISTURBED_SECONDS * SCALE
+            took_effect(swarm, clients, deaf, leader, moment, at=receiver)
+            mending = time.monotonic()
             mend(swarm)
+            clients.wait_for_write(mending, via=[deaf])
         assert terms(swarm) == before
         assert swarm.leader(deaf) == leader
         clients.audit()
@@ -154,8 +188,14 @@ def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateM
     before = terms(swarm)
     swarm.network.slow_down(far, "256kbit")
     swarm.network.lose(far, 0.1)
-    with clients.clients("c", [leader, other]):
+    with clients.clients("c", [leader, other]), clients.clients("far", [far], count=2):
+        moment = time.monotonic()
         last(4)
+        assert clients.longest_pause(moment) <= UNDISTURBED_SECONDS * SCALE
+    (lost,) = swarm.network.dropped(far)
+    assert lost > 0
+    _, of_what_it_was_sent = swarm.network.held_up(far)  # what it sends is hardly ever too much
+    assert of_what_it_was_sent > 0
     assert terms(swarm) == before
     mend(swarm)
     clients.audit()
