@@ -69,8 +69,9 @@ class Network:
 
     def remove(self) -> None:
         """Remove the namespaces and with them all that is in them."""
-        for namespace in self._made:
-            ip(f"netns delete {namespace}")
+        with contextlib.ExitStack() as stack:
+            for namespace in self._made:
+                stack.callback(ip, f"netns delete {namespace}")
 
     def within(self, host: str, *words: str, given: str = "") -> str:
         """Run a command in a host's namespace; return what it printed."""
@@ -150,18 +151,17 @@ def separate_managers(count: int) -> Iterator[SeparateManagers]:
     tools = ("ip", "nsenter", "iptables", "iptables-restore", "tc")
     if os.geteuid() != 0 or not all(map(shutil.which, tools)):
         pytest.skip(f"needs root and {', '.join(tools)} to make network namespaces")
-    network = Network([f"node-{number}" for number in range(1, count + 1)])
-    folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
-    made = SeparateManagers(folder, network)
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        network = Network([f"node-{number}" for number in range(1, count + 1)])
+        stack.callback(network.remove)
         try:
             network.create()
             network.heal()
         except AssertionError as error:
             pytest.skip(f"cannot make network namespaces with filters: {error}")
+        made = SeparateManagers(folder, network)
+        stack.callback(made.stop)
         made.grow(count)
         yield made
-    finally:
-        made.stop()
-        network.remove()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -228,12 +228,13 @@ class Swarm:
 
         Tests that are about stopping do it themselves.
         """
-        for daemon in self.daemons.values():
-            if daemon.running:
-                daemon.kill()
-        end_processes(self.folder)
-        if "DOCKER_HOST" in self.env:
-            remove_containers(self.env["DOCKER_HOST"], self.folder)
+        with contextlib.ExitStack() as stack:  # what cannot be ended keeps nothing else from being ended
+            if "DOCKER_HOST" in self.env:
+                stack.callback(remove_containers, self.env["DOCKER_HOST"], self.folder)
+            stack.callback(end_processes, self.folder)
+            for daemon in self.daemons.values():
+                if daemon.running:
+                    stack.callback(daemon.kill)
 
 
 def end_processes(folder: Path) -> None:

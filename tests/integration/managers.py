@@ -140,14 +140,13 @@ class Managers(Swarm):
 @contextlib.contextmanager
 def managers(count: int, executor: str = "process", flags: str = "") -> Iterator[Managers]:
     """A swarm of managers whose daemons end with the block, in a folder whose path is short."""
-    folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
-    made = Managers(folder, executor, flags)
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        made = Managers(folder, executor, flags)
+        stack.callback(made.stop)
         made.grow(count)
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def code(error: grpc.RpcError) -> grpc.StatusCode:
