@@ -5,7 +5,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from swarmkit.api import control_pb2_grpc
 from swarmkit.api import messages as api
 from swarmkit.store.store import Store
 from tests.fault.history import NOTHING, History, Operation, Outcome
-from tests.integration.harness import eventually
+from tests.integration.harness import SCALE, eventually
 
 #: The label of a service that is the value of a register.
 LABEL = "value"
@@ -300,11 +300,15 @@ class Trial:
         name: begins the names of all that is created; another one for each test of a swarm.
         sockets: control sockets by manager.
         seed: of what the clients do.
+        diagnose: tells how the managers are when the clients have waited in vain.
     """
 
-    def __init__(self, name: str, sockets: Mapping[str, Path], seed: int = 1) -> None:
+    def __init__(
+        self, name: str, sockets: Mapping[str, Path], seed: int = 1, diagnose: Callable[[], str] = str
+    ) -> None:
         self.history = History()
         self._name = name
+        self._diagnose = diagnose
         self._sockets = dict(sockets)
         self._seed = seed
         self._registers = [f"{name}-r{number}" for number in range(3)]
@@ -365,15 +369,15 @@ class Trial:
             if op.expected == NOTHING and op.register not in self._registers
         }
 
-    def wait_for_write(self, moment: float, within: float = 30, via: Collection[str] = ()) -> float:
-        """Wait until a write that was called after ``moment`` is acknowledged; return how long that took."""
+    def wait_for_write(self, moment: float, within: float = 30, via: Collection[str] = ()) -> None:
+        """Wait until a write that was called after ``moment`` is acknowledged, ``within`` seconds of it."""
 
-        def look() -> float:
+        def look() -> None:
             ended = [op.ended for op in self.acknowledged(via) if op.called > moment]
             assert ended
-            return min(ended) - moment
+            assert min(ended) - moment <= within * SCALE, f"after {min(ended) - moment:.1f} s"
 
-        return eventually(look, within, "a write is acknowledged", 0.02)
+        self._wait(look, within, "a write is acknowledged")
 
     def wait_for_changes(self, moment: float, within: float = 30, via: Collection[str] = ()) -> None:
         """Wait until a write to every shared register that was called after ``moment`` is acknowledged."""
@@ -382,12 +386,35 @@ class Trial:
             changed = {op.register for op in self.acknowledged(via) if op.called > moment}
             assert changed.issuperset(self._registers), changed.intersection(self._registers)
 
-        eventually(look, within, "all registers are changed", 0.02)
+        self._wait(look, within, "all registers are changed")
 
-    def longest_pause(self, since: float) -> float:
-        """Return the longest time from ``since`` to now in which no write was acknowledged."""
+    def wait_for_work(self, count: int = 40) -> None:
+        """Wait until so many more writes are acknowledged: the clients are in the midst of their work."""
+        so_far = len(self.acknowledged())
+
+        def look() -> None:
+            assert len(self.acknowledged()) - so_far >= count
+
+        self._wait(look, 30, f"{count} writes are acknowledged")
+
+    def check_undisturbed(self, since: float, most: float) -> None:
+        """Check that from ``since`` to now writes were acknowledged, with no pause of ``most`` seconds."""
         moments = sorted(op.ended for op in self.acknowledged() if op.ended > since)
-        return max(b - a for a, b in itertools.pairwise([since, *moments, time.monotonic()]))
+        longest = max(b - a for a, b in itertools.pairwise([since, *moments, time.monotonic()]))
+        with self._diagnosed():
+            assert longest <= most * SCALE, f"no write was acknowledged for {longest:.1f} s"
+
+    def _wait(self, look: Callable[[], None], within: float, what: str) -> None:
+        with self._diagnosed():
+            eventually(look, within, what, 0.02)
+
+    @contextlib.contextmanager
+    def _diagnosed(self) -> Iterator[None]:
+        try:
+            yield
+        except AssertionError as error:
+            error.add_note(self._diagnose())
+            raise
 
     def audit(self) -> None:
         """Read everything on every manager, and check the whole history with that.
@@ -404,6 +431,7 @@ class Trial:
     def check_store(self, store: Store) -> None:
         """Check that a manager's own objects are what the registers may hold now."""
         held = values_in(store)
+        assert held.keys() >= set(self._registers), "the registers are missing"
         wrong = {
             name: (held.get(name, NOTHING), possible)
             for name, possible in self.history.check().items()

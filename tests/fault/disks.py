@@ -36,7 +36,7 @@ class Disk:
     @property
     def last(self) -> int:
         """The newest entry."""
-        return max(self.entries)
+        return max(self.entries, default=0 if self.image is None else self.image.index)
 
     def store(self, upto: int) -> Store:
         """Return the objects after entry ``upto``."""
@@ -72,15 +72,17 @@ def newest_segment(state_dir: Path) -> Path:
     return state_dir / LOG_FOLDER / segment_names(OsFiles(), state_dir / LOG_FOLDER)[-1]
 
 
-def check_equal(disks: Iterable[Disk]) -> Store:
+def check_equal(disks: Iterable[Disk], reach: int) -> Store:
     """Check that managers have the same log as far as all have it, and the same objects then; return them.
 
-    Whether that is far enough shows in the objects: what clients were told of must be among them. Entries of
-    the managers' own, about nodes that come and go, may be on their way at any time.
+    All must have it as far as entry ``reach``. Beyond that entries of the managers' own, about nodes that
+    come and go, may be on their way at any time.
     """
     disks = list(disks)
     upto = min(disk.last for disk in disks)
+    assert upto >= reach, f"one has {upto} entries of {reach}"
     shared = set.intersection(*(set(disk.entries) for disk in disks))
+    assert shared, "the logs have no entry in common"
     for index in shared:
         assert len({disk.entries[index] for disk in disks}) == 1, f"entry {index} differs"
     stores = [disk.store(upto) for disk in disks]

@@ -3,6 +3,7 @@
 The tests share one group of three managers, each in a network namespace, and leave it whole.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -10,18 +11,19 @@ import pytest
 
 from swarmkit.store.proposer import LeadershipLostError
 from tests.fault.clients import Trial
-from tests.fault.disks import check_equal
 from tests.fault.groups import (
     ELECTION_SECONDS,
     UNDISTURBED_SECONDS,
     WRITABLE_SECONDS,
-    check_logs,
-    disk,
+    Logs,
     last,
     terms,
+    trial,
+    wait_equal,
 )
 from tests.fault.history import Outcome
 from tests.fault.namespaces import SeparateManagers, separate_managers
+from tests.fault.sharing import SharedGroup
 from tests.integration.harness import SCALE, eventually
 from tests.integration.managers import UNREACHABLE
 
@@ -32,14 +34,9 @@ MENDED_SECONDS = 15.0
 
 
 @pytest.fixture(scope="module")
-def swarm() -> Iterator[SeparateManagers]:
-    with separate_managers(3) as made:
+def group() -> Iterator[SharedGroup[SeparateManagers]]:
+    with contextlib.closing(SharedGroup(lambda: separate_managers(3))) as made:
         yield made
-
-
-def trial(swarm: SeparateManagers, name: str) -> Trial:
-    """Return clients for all managers."""
-    return Trial(name, {manager: swarm.path(manager) for manager in swarm.daemons})
 
 
 def mend(swarm: SeparateManagers) -> None:
@@ -48,17 +45,8 @@ def mend(swarm: SeparateManagers) -> None:
     swarm.wait_members(3, timeout=MENDED_SECONDS)
 
 
-def wait_equal(swarm: SeparateManagers, clients: Trial) -> None:
-    """Wait until all disks hold the same, which must be what the clients were told."""
-    eventually(
-        lambda: clients.check_store(check_equal(disk(swarm, name) for name in swarm.daemons)),
-        10,
-        "all managers have the same on their disks",
-    )
-
-
 def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follower(
-    swarm: SeparateManagers,
+    swarm: SeparateManagers, logs: Logs
 ) -> None:
     clients = trial(swarm, "leader-cut")
     leader, followers = swarm.leader(), swarm.followers()
@@ -67,12 +55,12 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follo
         clients.clients("far", followers),
         clients.clients("late", [leader], creates=1, held=True) as late,
     ):
-        last(1)
+        clients.wait_for_work()
         swarm.network.isolate(leader)
         cut = time.monotonic()
         late.start()  # the others may all wait by now for what they asked before
-        assert clients.wait_for_write(cut, via=followers) <= WRITABLE_SECONDS * SCALE
-        steps_down(swarm, leader, cut)
+        clients.wait_for_write(cut, WRITABLE_SECONDS, via=followers)
+        steps_down(logs, leader, cut)
         dropped_something(swarm, leader)
         last(max(0.5, cut + 3 - time.monotonic()))
         since = terms(swarm)
@@ -86,7 +74,7 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_follo
     clients.audit()
     wait_equal(swarm, clients)
     did_not_come_back(clients, cut)
-    check_logs(swarm)
+    logs.check()
 
 
 def dropped_something(swarm: SeparateManagers, host: str) -> None:
@@ -106,11 +94,11 @@ def took_effect(
     assert not [str(op) for op in answers if op.called > cut]
 
 
-def steps_down(swarm: SeparateManagers, leader: str, cut: float) -> None:
+def steps_down(logs: Logs, leader: str, cut: float) -> None:
     """It does so without being told: nobody can."""
 
     def look() -> None:
-        assert "this manager no longer leads" in swarm.daemons[leader].log
+        assert "this manager no longer leads" in logs.of(leader)
 
     eventually(look, ELECTION_SECONDS, f"{leader} steps down", 0.05)
     assert time.monotonic() - cut <= WRITABLE_SECONDS * SCALE
@@ -129,7 +117,7 @@ def did_not_come_back(clients: Trial, cut: float) -> None:
 
 
 def test_a_follower_that_is_cut_off_for_a_while_changes_nothing_when_it_is_back(
-    swarm: SeparateManagers,
+    swarm: SeparateManagers, logs: Logs
 ) -> None:
     clients = trial(swarm, "follower-cut")
     leader, (cut_off, other) = swarm.leader(), swarm.followers()
@@ -139,12 +127,12 @@ def test_a_follower_that_is_cut_off_for_a_while_changes_nothing_when_it_is_back(
         clients.clients("cut-off", [cut_off], count=2),
         clients.clients("late", [cut_off], count=2, held=True) as late,
     ):
-        last(0.5)
+        clients.wait_for_work()
         swarm.network.isolate(cut_off)
         moment = time.monotonic()
         late.start()
         last(2 * ELECTION_SECONDS)
-        assert clients.longest_pause(moment) <= UNDISTURBED_SECONDS * SCALE
+        clients.check_undisturbed(moment, UNDISTURBED_SECONDS)
         took_effect(swarm, clients, cut_off, leader, moment)
         mending = time.monotonic()
         mend(swarm)
@@ -153,10 +141,11 @@ def test_a_follower_that_is_cut_off_for_a_while_changes_nothing_when_it_is_back(
     assert swarm.leader(cut_off) == leader
     clients.audit()
     wait_equal(swarm, clients)
+    logs.check()
 
 
 def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
-    swarm: SeparateManagers,
+    swarm: SeparateManagers, logs: Logs
 ) -> None:
     """The follower behind it hears nothing and asks for votes, which who hears the leader does not give."""
     leader, (deaf, other) = swarm.leader(), swarm.followers()
@@ -172,7 +161,7 @@ def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
             moment = time.monotonic()
             late.start()
             last(1.5 * ELECTION_SECONDS)
-            assert clients.longest_pause(moment) <= UNDISTURBED_SECONDS * SCALE
+            clients.check_undisturbed(moment, UNDISTURBED_SECONDS)
             took_effect(swarm, clients, deaf, leader, moment, at=receiver)
             mending = time.monotonic()
             mend(swarm)
@@ -180,9 +169,11 @@ def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
         assert terms(swarm) == before
         assert swarm.leader(deaf) == leader
         clients.audit()
+    wait_equal(swarm, clients)
+    logs.check()
 
 
-def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateManagers) -> None:
+def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateManagers, logs: Logs) -> None:
     clients = trial(swarm, "bad-link")
     leader, (far, other) = swarm.leader(), swarm.followers()
     before = terms(swarm)
@@ -191,7 +182,7 @@ def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateM
     with clients.clients("c", [leader, other]), clients.clients("far", [far], count=2):
         moment = time.monotonic()
         last(4)
-        assert clients.longest_pause(moment) <= UNDISTURBED_SECONDS * SCALE
+        clients.check_undisturbed(moment, UNDISTURBED_SECONDS)
     (lost,) = swarm.network.dropped(far)
     assert lost > 0
     _, of_what_it_was_sent = swarm.network.held_up(far)  # what it sends is hardly ever too much
@@ -201,4 +192,4 @@ def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateM
     clients.audit()
     assert (terms(swarm), swarm.leader(far)) == (before, leader)
     wait_equal(swarm, clients)
-    check_logs(swarm)
+    logs.check()

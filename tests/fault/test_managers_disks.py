@@ -1,16 +1,12 @@
 """One manager of three has trouble with its disk, or was away: the others go on, and nothing is lost.
 
-The tests share one group, whose third manager has a small file system of its own where that can be made.
-Disks that are slow for seconds are simulated: tests/sim/test_raft_disks.py.
+The tests share one group, whose managers have small file systems of their own where those can be made.
 """
 
 import contextlib
 import hashlib
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -25,8 +21,18 @@ from swarmkit.api import messages as api
 from swarmkit.raft.files import TEMPORARY_PREFIX
 from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER
 from tests.fault.clients import Trial
-from tests.fault.disks import check_equal, newest_segment
-from tests.fault.groups import WRITABLE_SECONDS, check_one_leader_a_term, come_back, disk, last
+from tests.fault.disks import newest_segment
+from tests.fault.groups import (
+    WRITABLE_SECONDS,
+    Logs,
+    come_back,
+    disk,
+    last,
+    trial,
+    wait_equal,
+)
+from tests.fault.sharing import SharedGroup
+from tests.fault.volumes import managers_on_volumes
 from tests.integration.bad_input import assert_ended
 from tests.integration.harness import SCALE, eventually
 from tests.integration.managers import REACHABLE, Managers
@@ -36,45 +42,20 @@ pytestmark = pytest.mark.slow
 
 #: Whose disk is damaged.
 DAMAGED = "node-2"
-#: Who has a small file system.
+#: Whose disk is full.
 CRAMPED = "node-3"
+#: What a manager ends with that is started on a damaged disk, or on a full one.
+DAMAGES = ("damaged", "but there is no snapshot")
+FULL = ("is full", "no space left", "No space left")
 #: So many entries are written while a manager is away, and snapshots are so far apart; in a soak, more.
 AWAY_ENTRIES, SNAPSHOT_INTERVAL, KEPT_ENTRIES = 1500, 500, 50
 LONG_AWAY_ENTRIES = 12_000
 
 
 @pytest.fixture(scope="module")
-def swarm() -> Iterator[Managers]:
-    folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
-    made = Managers(folder, "simulated")
-    cramped = folder / CRAMPED
-    cramped.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", str(cramped)]
-    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    try:
-        made.grow(3)
+def group() -> Iterator[SharedGroup[Managers]]:
+    with contextlib.closing(SharedGroup(lambda: managers_on_volumes(3))) as made:
         yield made
-    finally:
-        made.stop()
-        if mounted:
-            subprocess.run(["umount", str(cramped)], check=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def trial(swarm: Managers, name: str) -> Trial:
-    """Return clients for all managers that run."""
-    running = [manager for manager, daemon in swarm.daemons.items() if daemon.running]
-    return Trial(name, {manager: swarm.path(manager) for manager in running})
-
-
-def audit(swarm: Managers, clients: Trial) -> None:
-    """Check what the clients saw, and that all managers have it on their disks."""
-    clients.audit()
-    eventually(
-        lambda: clients.check_store(check_equal(disk(swarm, name) for name in swarm.daemons)),
-        10,
-        "all managers have the same on their disks",
-    )
 
 
 @contextlib.contextmanager
@@ -86,8 +67,8 @@ def others_go_on(swarm: Managers, away: str, name: str) -> Iterator[None]:
         clients.wait_for_write(time.monotonic())
         since = time.monotonic()
         yield
-        last(0.3)
-        assert clients.longest_pause(since) <= WRITABLE_SECONDS * SCALE
+        clients.wait_for_work(5)
+        clients.check_undisturbed(since, WRITABLE_SECONDS)
     clients.audit()
 
 
@@ -122,43 +103,48 @@ def write_entries(swarm: Managers, count: int, name: str) -> None:
             call.result()
 
 
-def comes_back_with_everything(
-    swarm: Managers, entries: int, kept: int, clients: Trial, within: float
-) -> None:
-    """A follower that was away through a compaction of the log is brought up to date by a snapshot."""
-    leader, away = swarm.leader(), swarm.followers()[0]
+def fall_behind(swarm: Managers, away: str, entries: int, kept: int) -> None:
+    """Have a manager be away until those who lead have forgotten entries that it lacks."""
     swarm.daemons[away].kill()
-    write_entries(swarm, entries, f"{away}-away")
+    write_entries(swarm, entries, f"{away}-away-{time.monotonic_ns()}")
+    leader = swarm.leader()
 
     def compacted() -> None:
         image = disk(swarm, leader).image
         assert image is not None
         assert image.index - kept > disk(swarm, away).last
 
-    eventually(compacted, 20, "the leader has forgotten entries that the follower lacks")
+    eventually(compacted, 20, "the leader has forgotten entries that the other lacks")
+
+
+def comes_back_with_everything(
+    swarm: Managers, entries: int, kept: int, clients: Trial, within: float
+) -> None:
+    """A follower that was away through a compaction of the log is brought up to date by a snapshot."""
+    leader, away = swarm.leader(), swarm.followers()[0]
+    fall_behind(swarm, away, entries, kept)
     swarm.restart(away).wait_for_log("listening for nodes")
     listening = time.monotonic()
-    eventually(
-        lambda: clients.check_store(check_equal(disk(swarm, name) for name in swarm.daemons)),
-        within,
-        f"{away} has what was written while it was away",
-    )
+    assert wait_equal(swarm, clients, within) >= entries
     assert time.monotonic() - listening <= within * SCALE
     swarm.daemons[away].wait_for_log("installed the leader's snapshot", 5)
     swarm.wait_members(3)
     assert swarm.leader(away) == leader
 
 
-def test_a_follower_that_was_away_through_a_compaction_is_brought_up_to_date(swarm: Managers) -> None:
+def test_a_follower_that_was_away_through_a_compaction_is_brought_up_to_date(
+    swarm: Managers, logs: Logs
+) -> None:
     clients = trial(swarm, "away")
     set_snapshots(swarm, SNAPSHOT_INTERVAL, KEPT_ENTRIES)
     with clients.clients():
-        last(0.5)
+        clients.wait_for_work()
     comes_back_with_everything(swarm, AWAY_ENTRIES, KEPT_ENTRIES, clients, 10)
     clients.audit()
+    logs.check()
 
 
-def test_a_manager_whose_address_has_changed_is_found_again(swarm: Managers) -> None:
+def test_a_manager_whose_address_has_changed_is_found_again(swarm: Managers, logs: Logs) -> None:
     """Once all others are gone but one, that one needs it to decide anything."""
     moved, leader = swarm.followers()[0], swarm.leader()
     daemon = swarm.daemons[moved]
@@ -178,6 +164,7 @@ def test_a_manager_whose_address_has_changed_is_found_again(swarm: Managers) -> 
     with others_go_on(swarm, gone, "moved"):
         last(0.3)
     come_back(swarm, [gone])
+    logs.check()
 
 
 def contents(state_dir: Path) -> dict[str, bytes]:
@@ -194,23 +181,37 @@ def is_refused(swarm: Managers, words: str) -> None:
     assert contents(swarm.folder / DAMAGED) == before
 
 
-def test_a_torn_last_record_is_cut_off_and_what_it_held_comes_from_the_others(swarm: Managers) -> None:
+def test_a_torn_last_record_is_cut_off_and_what_it_held_comes_from_the_others(
+    swarm: Managers, logs: Logs
+) -> None:
     clients = trial(swarm, "torn")
     with clients.clients():
-        last(0.5)
+        clients.wait_for_work()
         swarm.daemons[DAMAGED].kill()
     segment = newest_segment(swarm.folder / DAMAGED)
     os.truncate(segment, segment.stat().st_size - 7)
     come_back(swarm, [DAMAGED])
     assert "cut off the torn tail of the raft log" in swarm.daemons[DAMAGED].log
-    audit(swarm, clients)
+    clients.audit()
+    wait_equal(swarm, clients)
+    logs.check()
 
 
-def test_a_damaged_log_or_snapshot_is_refused_and_left_as_it_is(swarm: Managers) -> None:
-    write_entries(swarm, 20, "damaged")
+def install_snapshot(swarm: Managers, name: str) -> None:
+    """Have a manager get a snapshot in place of its log, which begins behind it then: it needs both."""
+    set_snapshots(swarm, SNAPSHOT_INTERVAL, KEPT_ENTRIES)
+    fall_behind(swarm, name, SNAPSHOT_INTERVAL + 2 * KEPT_ENTRIES, KEPT_ENTRIES)
+    swarm.restart(name).wait_for_log("installed the leader's snapshot")
+    swarm.wait_members(3)
+
+
+def test_a_damaged_log_or_snapshot_is_refused_and_left_as_it_is(swarm: Managers, logs: Logs) -> None:
+    install_snapshot(swarm, DAMAGED)
     with others_go_on(swarm, DAMAGED, "damaged-disk"):
         state = swarm.folder / DAMAGED
-        (snapshot,) = (state / SNAPSHOT_FOLDER).iterdir()
+        *older, snapshot = sorted((state / SNAPSHOT_FOLDER).iterdir())
+        for path in older:  # from before the one that was installed; who begins behind it needs none of them
+            path.unlink()
         segment = newest_segment(state)
         for path in (segment, snapshot):
             good = path.read_bytes()
@@ -229,37 +230,40 @@ def test_a_damaged_log_or_snapshot_is_refused_and_left_as_it_is(swarm: Managers)
         (snapshot.parent / f"{TEMPORARY_PREFIX}{snapshot.name}").write_bytes(b"half")
     come_back(swarm, [DAMAGED])
     assert [path.name for path in snapshot.parent.iterdir() if path.name.startswith(".")] == []
-    audit(swarm, trial(swarm, "sound-again"))
+    wait_equal(swarm, trial(swarm, "sound-again"))
+    logs.check(but=DAMAGES)
 
 
 @pytest.mark.root
-def test_a_manager_whose_disk_is_full_ends_and_comes_back_when_there_is_space(swarm: Managers) -> None:
+def test_a_manager_whose_disk_is_full_ends_and_comes_back_when_there_is_space(
+    swarm: Managers, logs: Logs
+) -> None:
     cramped = swarm.folder / CRAMPED
     if not cramped.is_mount():
         pytest.skip("needs root to mount a small file system")
     clients = trial(swarm, "full")
     filler = cramped / "filler"
     with clients.clients():
-        last(0.3)
+        clients.wait_for_work(10)
         with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
         since = time.monotonic()
         assert_ended(swarm.daemons[CRAMPED], "no space left to write the raft log; free some and start again")
-        last(0.5)
         others = [name for name in swarm.daemons if name != CRAMPED]
-        assert clients.wait_for_write(since, via=others) <= WRITABLE_SECONDS * SCALE
+        clients.wait_for_write(since, WRITABLE_SECONDS, via=others)
         again = swarm.restart(CRAMPED)
         assert_ended(again, "")
         assert re.search("is full|[Nn]o space left", again.log.splitlines()[-1]), again.log
         filler.unlink()
         come_back(swarm, [CRAMPED])
-        last(0.3)
-    audit(swarm, clients)
-    check_one_leader_a_term(swarm)
+        clients.wait_for_work(10)
+    clients.audit()
+    wait_equal(swarm, clients)
+    logs.check(but=FULL)
 
 
 @pytest.mark.soak
-def test_a_follower_that_was_away_for_very_long_is_brought_up_to_date(swarm: Managers) -> None:
+def test_a_follower_that_was_away_for_very_long_is_brought_up_to_date(swarm: Managers, logs: Logs) -> None:
     set_snapshots(swarm, 10_000, 500)
     comes_back_with_everything(swarm, LONG_AWAY_ENTRIES, 500, trial(swarm, "long-away"), 10)

@@ -10,11 +10,8 @@ import time
 
 import pytest
 
-from tests.fault.clients import Trial
-from tests.fault.disks import check_equal
-from tests.fault.groups import check_logs, come_back, disk, frozen, last
+from tests.fault.groups import Logs, come_back, frozen, last, trial, wait_equal
 from tests.fault.namespaces import SeparateManagers, separate_managers
-from tests.integration.harness import eventually
 
 SECONDS = float(os.environ.get("SWARMKIT_CHAOS_SECONDS", "60"))
 SEED = int(os.environ.get("SWARMKIT_CHAOS_SEED", "1"))
@@ -111,19 +108,14 @@ class Trouble:
 
 def one_round(swarm: SeparateManagers, trouble: Trouble, number: int) -> None:
     """Have clients at work through some trouble; then all must be well, and nothing lost."""
-    sockets = {name: swarm.path(name) for name in swarm.daemons}
-    clients = Trial(f"round-{number}", sockets, SEED)
+    clients, logs = trial(swarm, f"round-{number}", SEED), Logs(swarm)
     with clients.clients(count=8, pause=0.1):
         for _ in range(4):
             trouble.act()
             clients.wait_for_write(time.monotonic())
     clients.audit()
-    eventually(
-        lambda: clients.check_store(check_equal(disk(swarm, name) for name in swarm.daemons)),
-        20,
-        "all managers have the same on their disks",
-    )
-    check_logs(swarm)
+    wait_equal(swarm, clients, within=20)
+    logs.check()
     swarm.at(swarm.leader()).remove_services()
 
 
