@@ -397,6 +397,11 @@ class Trial:
 
         self._wait(look, 30, f"{count} writes are acknowledged")
 
+    def rate(self, since: float, via: Collection[str] = ()) -> float:
+        """Return how many writes a second were acknowledged from ``since`` to now."""
+        count = sum(op.ended > since for op in self.acknowledged(via))
+        return count / (time.monotonic() - since)
+
     def check_undisturbed(self, since: float, most: float) -> None:
         """Check that from ``since`` to now writes were acknowledged, with no pause of ``most`` seconds."""
         moments = sorted(op.ended for op in self.acknowledged() if op.ended > since)

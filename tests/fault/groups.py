@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -156,6 +157,44 @@ def frozen(swarm: Managers, name: str) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+class Slowness:
+    """How slow a process was made."""
+
+    def __init__(self) -> None:
+        self.ran = 0.0
+        self.rested = 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of the time in which it ran."""
+        return self.ran / (self.ran + self.rested)
+
+
+@contextlib.contextmanager
+def slowed(swarm: Managers, name: str, run: float = 0.005, rest: float = 0.095) -> Iterator[Slowness]:
+    """Let a manager's process run only now and then, for seconds each, for the length of the block."""
+    daemon = swarm.daemons[name]
+    slowness, over = Slowness(), threading.Event()
+
+    def alternate() -> None:
+        while not over.is_set() and daemon.running:
+            stopped = time.monotonic()
+            with frozen(swarm, name):
+                over.wait(rest)
+            resumed = time.monotonic()
+            over.wait(run)
+            slowness.rested += resumed - stopped
+            slowness.ran += time.monotonic() - resumed
+
+    thread = threading.Thread(target=alternate)
+    thread.start()
+    try:
+        yield slowness
+    finally:
+        over.set()
+        thread.join()
 
 
 def come_back(swarm: Managers, names: Collection[str]) -> None:

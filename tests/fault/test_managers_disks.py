@@ -23,16 +23,18 @@ from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER
 from tests.fault.clients import Trial
 from tests.fault.disks import newest_segment
 from tests.fault.groups import (
+    UNDISTURBED_SECONDS,
     WRITABLE_SECONDS,
     Logs,
     come_back,
     disk,
     last,
+    terms,
     trial,
     wait_equal,
 )
 from tests.fault.sharing import SharedGroup
-from tests.fault.volumes import managers_on_volumes
+from tests.fault.volumes import hanging, managers_on_volumes, skip_unless_freezable
 from tests.integration.bad_input import assert_ended
 from tests.integration.harness import SCALE, eventually
 from tests.integration.managers import REACHABLE, Managers
@@ -47,6 +49,8 @@ CRAMPED = "node-3"
 #: What a manager ends with that is started on a damaged disk, or on a full one.
 DAMAGES = ("damaged", "but there is no snapshot")
 FULL = ("is full", "no space left", "No space left")
+#: A disk that takes so many seconds is slow; one that takes ten is as good as dead.
+HANGING_SECONDS = 2.5
 #: So many entries are written while a manager is away, and snapshots are so far apart; in a soak, more.
 AWAY_ENTRIES, SNAPSHOT_INTERVAL, KEPT_ENTRIES = 1500, 500, 50
 LONG_AWAY_ENTRIES = 12_000
@@ -261,6 +265,36 @@ def test_a_manager_whose_disk_is_full_ends_and_comes_back_when_there_is_space(
     clients.audit()
     wait_equal(swarm, clients)
     logs.check(but=FULL)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("role", ["follower", "leader"])
+def test_a_disk_that_hangs_for_seconds_loses_nothing_and_costs_nobody_the_office(
+    swarm: Managers, logs: Logs, role: str
+) -> None:
+    """The others go on if it is a follower's; if it is the leader's, writes wait for it, and are not lost."""
+    clients = trial(swarm, f"hanging-{role}")
+    leader, followers, before = swarm.leader(), swarm.followers(), terms(swarm)
+    slow = leader if role == "leader" else followers[0]
+    folder = swarm.folder / slow
+    skip_unless_freezable(folder)
+    with clients.clients("at", [slow]), clients.clients("others", [n for n in swarm.daemons if n != slow]):
+        clients.wait_for_work()
+        with hanging(folder):
+            moment, written = time.monotonic(), disk(swarm, slow).last
+            if role == "follower":
+                clients.wait_for_work()
+            last(moment + HANGING_SECONDS - time.monotonic())
+            assert disk(swarm, slow).last == written
+            if role == "follower":
+                clients.check_undisturbed(moment, UNDISTURBED_SECONDS)
+        thawed = time.monotonic()
+        clients.wait_for_write(thawed, UNDISTURBED_SECONDS)
+        clients.wait_for_write(thawed, via=[slow])
+    assert (terms(swarm), swarm.leader(slow)) == (before, leader)
+    clients.audit()
+    wait_equal(swarm, clients)
+    logs.check()
 
 
 @pytest.mark.soak

@@ -25,6 +25,7 @@ from tests.fault.groups import (
     frozen,
     last,
     listening_since,
+    slowed,
     terms,
     trial,
     wait_equal,
@@ -142,6 +143,33 @@ def test_neither_a_frozen_follower_nor_load_costs_the_leader_its_office(swarm: M
         last(3)
     assert (terms(swarm), swarm.leader()) == (before, leader)
     clients.audit()
+    logs.check()
+
+
+@pytest.mark.slow
+def test_a_follower_that_is_twenty_times_slower_holds_nobody_up_and_catches_up(
+    swarm: Managers, logs: Logs
+) -> None:
+    clients = trial(swarm, "sluggish")
+    before, leader = terms(swarm), swarm.leader()
+    slow, other = swarm.followers()
+    fast = [leader, other]
+    with clients.clients("c", fast, pause=0), clients.clients("slow", [slow], count=2):
+        began = time.monotonic()
+        clients.wait_for_work(100)
+        usual = clients.rate(began, fast)
+        with slowed(swarm, slow) as slowness:
+            moment = time.monotonic()
+            last(2 * ELECTION_SECONDS)
+            clients.check_undisturbed(moment, UNDISTURBED_SECONDS)
+            assert clients.rate(moment, fast) > usual / 3  # no write waits until the slow one has it
+        free = time.monotonic()
+        assert slowness.share < 0.2
+        clients.wait_for_write(free, via=[slow])
+    assert terms(swarm) == before
+    assert swarm.leader(slow) == leader
+    clients.audit()
+    wait_equal(swarm, clients)
     logs.check()
 
 

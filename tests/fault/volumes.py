@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.integration.managers import Managers
 
 MEGABYTES = 48
@@ -48,6 +50,24 @@ def volume(folder: Path) -> Iterator[None]:
     finally:
         if mounted:
             _unmount(folder)
+
+
+def skip_unless_freezable(folder: Path) -> None:
+    """Skip the test unless the file system that is mounted at a folder can be made to hang."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    mounted = (str(folder), "ext4") in {(words[1], words[2]) for words in mounts}
+    if not mounted or not shutil.which("fsfreeze"):
+        pytest.skip("needs root, loop devices, ext4 and fsfreeze to make a disk hang")
+
+
+@contextlib.contextmanager
+def hanging(folder: Path) -> Iterator[None]:
+    """For the length of the block let nothing that is written to a file system come to an end."""
+    subprocess.run(["fsfreeze", "--freeze", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", folder], check=True)
 
 
 @contextlib.contextmanager
