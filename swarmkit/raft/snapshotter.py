@@ -223,22 +223,24 @@ class Snapshotter:
         """Take a piece from the leader; return the snapshot once it is complete, sound and durable.
 
         One that does not go beyond ``applied`` is refused: it would roll this member back (H4). One that is
-        damaged is dropped before anything here changes (H5); the leader will begin again.
+        damaged is dropped before anything here changes (H5); the leader will begin again. Older snapshots
+        than it go as after one of this member's own: who falls behind again and again writes none.
         """
         whole = self._incoming.take(piece)
         if whole is None:
             return None
+        keep_old = self._policy().keep_old
 
-        def save() -> Image | None:
+        def save() -> tuple[Image | None, int | None]:
             image = decode(whole, _WIRE_CIPHER)
             if (image.index, image.term) != (piece.index, piece.term) or image.index <= applied:
-                return None
+                return None, self.oldest_index
             self._check(image)
             self._store.save(image, self._identity)
-            return image
+            return image, self._store.prune(keep_old)
 
         try:
-            image = await self._lane.run(save)
+            image, self.oldest_index = await self._lane.run(save)
         except (StorageError, ValueError, DecodeError, InvalidKeyError) as error:
             log.error("cannot install the leader's snapshot", index=piece.index, error=error)
             return None

@@ -256,6 +256,18 @@ async def test_a_follower_within_the_entries_that_are_kept_gets_no_snapshot(worl
     assert follower.machine.restores == 0
 
 
+@in_world(policy=OFTEN)
+async def test_the_leaders_snapshot_takes_the_place_of_the_followers_own(world: World) -> None:
+    await world.write_many(await world.elected(), 60)
+    follower = world.followers()[0]
+    await world.until(lambda: follower.status().snapshot_index > 0)
+    _, follower = await _falls_behind(world)
+    world.network.isolate()
+    await world.settled()
+    assert follower.machine.restores == 1
+    assert len(world.member_of(follower).disk.paths(".snap")) == 1
+
+
 def _pieces(*changes: str) -> Callable[[Envelope], list[Envelope]]:
     """Harm the first pieces of snapshots that pass, each in one of the given ways."""
     left = list(changes)
