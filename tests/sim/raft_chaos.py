@@ -9,8 +9,9 @@ from functools import partial
 from swarmkit.raft import RaftError, SnapshotPolicy
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.network import Quality
+from tests.sim.raft_machines import Member
 from tests.sim.raft_without import Rule
-from tests.sim.raft_world import Member, World, simulate
+from tests.sim.raft_world import World, simulate
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import pytest
 
 from swarmkit.raft import SnapshotPolicy
 from tests.fakes.raft import TestNode
-from tests.sim.raft_world import Member, World, in_world
+from tests.sim.raft_machines import Member
+from tests.sim.raft_world import World, in_world
 
 OFTEN = SnapshotPolicy(interval=30, keep_entries=5)
 
