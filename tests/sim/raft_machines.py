@@ -80,7 +80,7 @@ class Machines:
         self.joining: set[int] = set()
         self.ghosts: set[str] = set()
         self._dying: set[asyncio.Task[None]] = set()
-        self._background: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[Any]] = []
 
     # -- Members ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,9 @@ from tests.sim.raft_without import Rule
 #: A reader's pause between two reads at most.
 READ_SECONDS = 0.05
 
+#: How long a client waits for an acknowledgement before it goes on with its next write.
+WRITE_SECONDS = 0.5
+
 #: Lines of the schedule that a failure prints.
 SCHEDULE_LINES = 200
 
@@ -67,12 +70,19 @@ class World(Machines):
             batch = [self.write(node, size) for _ in range(min(200, count - start))]
             assert all(await asyncio.gather(*batch))
 
+    def takers(self) -> list[TestNode]:
+        """Return who would take a proposal, some old leader perhaps; a stopped process takes none."""
+        frozen = self.network.frozen
+        return [node for node in self.nodes if node.may_propose and node.raft_id not in frozen]
+
     async def client(self, pause: float) -> None:
-        """Write for ever, each value once, at whoever takes it."""
+        """Write for ever, each value once, at whoever takes it; late acknowledgements must hold as well."""
         while True:
-            takers = [node for node in self.nodes if node.may_propose]
+            takers = self.takers()
             if takers:
-                await self.write(self.rng.choice(takers), self.rng.choice((0, 0, 20, 300)))
+                write = self.write(self.rng.choice(takers), self.rng.choice((0, 0, 20, 300)))
+                # Not longer: what waits at a stopped leader would keep it from writing to the next one.
+                await asyncio.wait([self.background(write)], timeout=WRITE_SECONDS)
             await asyncio.sleep(self.rng.random() * pause)
 
     async def read(self, node: TestNode) -> bool:
@@ -89,17 +99,18 @@ class World(Machines):
         """Read for ever at whoever believes to lead, some old leader perhaps."""
         rng = random.Random(f"{self.seed} reader {number}")
         while True:
-            believers = [node for node in self.nodes if node.may_propose]
-            awake = [node for node in believers if node.raft_id not in self.network.frozen]
-            if awake:
+            takers = self.takers()
+            if takers:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rng.choice((0.1, 2.0))):
-                        await self.read(rng.choice(awake))
+                        await self.read(rng.choice(takers))
             await asyncio.sleep(rng.random() * READ_SECONDS)
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
+    def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Do something beside the story, until it ends or ``end_background`` is called."""
-        self._background.append(asyncio.get_running_loop().create_task(work))
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.append(task)
+        return task
 
     async def end_background(self) -> None:
         """End what runs beside the story; what failed there fails here."""
