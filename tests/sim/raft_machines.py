@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swarmkit.ca.errors import StateDirError
 from swarmkit.raft import JoinReply, RaftConfig, RaftError, SnapshotPolicy
 from swarmkit.raft.driver import Lanes
 from swarmkit.store.proposer import ProposalError
@@ -79,7 +80,7 @@ class Machines:
         #: Numbers of machines that are joining, and names of those that may be members and never start.
         self.joining: set[int] = set()
         self.ghosts: set[str] = set()
-        self._dying: set[asyncio.Task[None]] = set()
+        self._dying: list[asyncio.Task[None]] = []
         self._background: list[asyncio.Task[Any]] = []
 
     # -- Members ------------------------------------------------------------------------------------------
@@ -208,9 +209,15 @@ class Machines:
         self._end(node.stop())
 
     def _end(self, stopping: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(stopping)
-        self._dying.add(task)
-        task.add_done_callback(self._dying.discard)
+        self._dying.append(asyncio.get_running_loop().create_task(stopping))
+
+    async def buried(self) -> None:
+        """Wait until all that were killed or removed have stopped; what failed there fails here."""
+        while self._dying:
+            dying, self._dying = self._dying, []
+            await asyncio.wait(dying)
+            for task in dying:
+                task.result()
 
     def _removed(self, member: Member) -> None:
         asyncio.get_running_loop().call_soon(self.retire, member)
@@ -224,7 +231,16 @@ class Machines:
         del self.members[member.number]
         self.network.forget(node)
         (member.checker or self.checker).forget(node)
-        self._end(node.stop(erase=True))
+        self._end(self._erase(member, node))
+
+    async def _erase(self, member: Member, node: TestNode) -> None:
+        try:
+            await node.stop(erase=True)
+        except StateDirError as error:
+            # Nor can its data keys be forgotten then, which it must say.
+            if not member.keys.broken:
+                raise
+            self.note(f"{member.name} keeps its data key: {error}")
 
     async def until(self, condition: Callable[[], bool], limit: float = 60) -> float:
         """Wait until something holds; return how long it took."""

@@ -114,12 +114,12 @@ class World(Machines):
 
     async def end_background(self) -> None:
         """End what runs beside the story; what failed there fails here."""
-        for task in self._background:
+        ending, self._background = self._background, []
+        for task in ending:
             task.cancel()
-        for outcome in await asyncio.gather(*self._background, return_exceptions=True):
+        for outcome in await asyncio.gather(*ending, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
                 raise outcome
-        self._background.clear()
 
     def part_with(self, *others: Member) -> None:
         """Look at these as at the group that was; everybody else begins a new history."""
@@ -137,8 +137,7 @@ class World(Machines):
         self.network.notice_seconds = 0.0
         self.network.cut_links(())
         self.network.isolate()
-        while self._dying:
-            await asyncio.wait(self._dying)
+        await self.buried()
         for member in list(self.members.values()):
             member.lane.latency = SYNC_SECONDS
             self.thaw(member)
@@ -184,8 +183,7 @@ class World(Machines):
             if member.node is not None:
                 self.network.forget(member.node)
                 await member.node.stop()
-        while self._dying:
-            await asyncio.wait(self._dying)
+        await self.buried()
 
 
 def in_world(
@@ -232,12 +230,12 @@ def simulate(
     async def run() -> None:
         try:
             await story(world)
-        except Exception:
-            world.schedule += world.report()
-            raise
-        finally:
+        except BaseException:
             loop.look = None
-            await world.close()
+            await _close_after_failure(world)
+            raise
+        loop.look = None
+        await world.close()
 
     try:
         _run(loop, run())
@@ -246,6 +244,14 @@ def simulate(
         kind = SafetyError if isinstance(error, SafetyError) else RuntimeError
         raise kind(f"{error!r}\nseed {seed}; the schedule:\n{lines}") from error
     return world
+
+
+async def _close_after_failure(world: World) -> None:
+    try:
+        world.schedule += world.report()
+        await world.close()
+    except Exception as error:  # what the story failed with tells more than what that led to
+        world.note(f"then closing failed: {error!r}")
 
 
 def _run(loop: StepLoop, main: Coroutine[Any, Any, None]) -> None:
