@@ -1,7 +1,8 @@
 """Rules that a simulated group can be left without, to show what each of them is for."""
 
 import enum
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from swarmkit.raft.admission import Admission, Verdict
@@ -23,6 +24,8 @@ class Rule(enum.Enum):
     HOLD = enum.auto()
     #: Count a lease from the beginning of its round: it counts from the receipt of the echo.
     LEASE_FROM_ROUND = enum.auto()
+    #: Rely on a lease for no longer than the promises that it is made of: it never ends.
+    LEASE_ENDS = enum.auto()
     #: Keep, after a start, what the former life may have promised to a leader.
     PROMISE_KEPT = enum.auto()
     #: Rely on no lease once another member was asked to campaign.
@@ -52,6 +55,13 @@ class LeaseFromReceipt(Lease):
         self._until[peer] = self._now() + LEASE_FRACTION * promise_seconds
 
 
+class LeaseForEver(Lease):
+    """Relies on what a majority has promised once, however long ago."""
+
+    def holds(self, now: float, peers: Collection[int]) -> bool:
+        return super().holds(-math.inf, peers)
+
+
 class LeaseNeverVoid(Lease):
     """Relies on leases whatever it asked of others."""
 
@@ -69,6 +79,8 @@ def leave_out(rule: Rule, driver: Driver, config: RaftConfig) -> None:
         driver._sync = partial(_sync_too_late, driver, driver._sync)  # type: ignore[method-assign]
     elif rule is Rule.LEASE_FROM_ROUND:
         confirmations.lease = LeaseFromReceipt(promise, confirmations._now)
+    elif rule is Rule.LEASE_ENDS:
+        confirmations.lease = LeaseForEver(promise)
     elif rule is Rule.LEASE_VOID:
         confirmations.lease = LeaseNeverVoid(promise)
     elif rule is Rule.PROMISE_KEPT:

@@ -126,7 +126,31 @@ async def _late_wish(world: World) -> None:
     await _successor_writes(world, old)
 
 
+async def _stopped(world: World) -> None:
+    """A leader's process is stopped until another one leads and writes."""
+    old = await _settled_leader(world)
+    for _ in range(4):
+        assert await world.read(old)
+    await _read_after_a_stop(world, old)
+
+
+async def _read_after_a_stop(world: World, old: TestNode, seconds: float = 0.0) -> None:
+    member, known = world.member_of(old), world.checker.floor
+    world.freeze(member)
+    world.background(world.client(0.05))
+    await asyncio.sleep(seconds)
+    await world.until_another_leads(old)
+    # Else there would be nothing that the stopped one does not know of.
+    await world.until(lambda: world.checker.floor > known)
+    reading = world.background(world.read(old))
+    await asyncio.sleep(0)  # its clients ask before its cycle hears of anything
+    world.thaw(member)
+    assert not await reading
+    await world.end_background()
+
+
 STORIES = [
+    (_stopped, Rule.LEASE_ENDS),
     (_echoes_on_a_slow_link, Rule.LEASE_FROM_ROUND),
     (_voter_restarts, Rule.PROMISE_KEPT),
     (_voter_just_heard_a_leader, Rule.STICKINESS),
@@ -235,17 +259,9 @@ async def test_a_follower_confirms_nothing(world: World) -> None:
 @in_world()
 async def test_a_leader_that_was_stopped_answers_no_read_from_its_past(world: World, seconds: float) -> None:
     leader = await world.elected()
-    member = world.member_of(leader)
+    assert await world.write(leader)
     await world.until(lambda: leader.has_lease)
-    world.freeze(member)
-    world.background(world.client(0.05))
-    await asyncio.sleep(seconds)
-    assert not leader.has_lease
-    reading = asyncio.create_task(world.read(leader))
-    await asyncio.sleep(0)
-    world.thaw(member)
-    await reading
-    await world.until(lambda: world.leader() is not None)
+    await _read_after_a_stop(world, leader, seconds)
     await world.settled()
 
 
