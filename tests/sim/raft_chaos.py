@@ -13,6 +13,9 @@ from tests.sim.raft_machines import Member
 from tests.sim.raft_without import Rule
 from tests.sim.raft_world import World, simulate
 
+#: How many times as long as it should, trouble lasts at most, until enough has happened.
+PATIENCE = 5
+
 
 @dataclass(frozen=True)
 class Chaos:
@@ -81,13 +84,23 @@ class Nemesis:
         if chaos.changes:
             self.acts += [self._hand_over, self._add, self._remove, self._move]
 
-    async def run(self) -> None:
-        """Make trouble for as long as the chaos lasts."""
+    async def run(self, enough: Callable[[World], bool]) -> None:
+        """Make trouble for as long as the chaos lasts, and then until it was enough."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self.chaos.seconds
-        while loop.time() < end:
+        start, seconds = loop.time(), self.chaos.seconds
+        end, limit = start + seconds, start + PATIENCE * seconds
+        while loop.time() < end or (loop.time() < limit and not enough(self.world)):
+            if loop.time() >= end:
+                await self._relieve()
             await asyncio.sleep(self.rng.random() * self.chaos.calm)
             await self.rng.choice(self.acts)()
+
+    async def _relieve(self) -> None:
+        # Troubles add up: a group that they leave without a leader may find none for minutes.
+        await self._mend()
+        for member in self.world.members.values():
+            member.lane.latency = self.chaos.sync
+            member.keys.broken = False
 
     def _some(self) -> Member | None:
         running = [member for member in self.world.members.values() if member.node is not None]
@@ -294,8 +307,20 @@ class Nemesis:
             self.world.note(f"{what} failed: {error}")
 
 
-def run_chaos(seed: int, chaos: Chaos, *, without: Rule | None = None) -> World:
+def run_chaos(
+    seed: int,
+    chaos: Chaos,
+    *,
+    without: Rule | None = None,
+    enough: Callable[[World], bool] = lambda _: True,
+) -> World:
     """Run one seed: trouble, then healing, then the final check.
+
+    Args:
+        seed: everything follows from it.
+        chaos: what may happen.
+        without: a rule that members do not keep.
+        enough: trouble goes on beyond its time until this holds, up to ``PATIENCE``; look again afterwards.
 
     Raises:
         SafetyError: with the seed and the schedule.
@@ -309,7 +334,7 @@ def run_chaos(seed: int, chaos: Chaos, *, without: Rule | None = None) -> World:
             world.background(world.client(chaos.pause))
         for number in range(chaos.readers):
             world.background(world.reader(number))
-        await Nemesis(world, chaos).run()
+        await Nemesis(world, chaos).run(enough)
         await world.end_background()
         await world.heal()
         world.checker.check_final(world.nodes)

@@ -14,6 +14,7 @@ After every step of the loop:
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from swarmkit.raft.entries import store_command
 from swarmkit.raft.messages import Envelope, Vote
@@ -68,6 +69,12 @@ class Checker:
         self._values: dict[bytes, int] = {}
         self._seen: dict[int, _Seen] = {}
         self._votes: dict[tuple[int, int], int] = {}
+
+    @property
+    def successions(self) -> int:
+        """How often a term was led by another member than the last one that had a leader."""
+        order = [raft_id for _, raft_id in sorted(self.leaders.items())]
+        return sum(before != after for before, after in pairwise(order))
 
     def sent(self, envelope: Envelope) -> None:
         """Check a message that leaves."""
