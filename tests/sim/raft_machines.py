@@ -231,6 +231,7 @@ class Machines:
         del self.members[member.number]
         self.network.forget(node)
         (member.checker or self.checker).forget(node)
+        member.gate.set()  # nobody lets it go on once it is no member
         self._end(self._erase(member, node))
 
     async def _erase(self, member: Member, node: TestNode) -> None:

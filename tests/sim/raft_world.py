@@ -182,6 +182,7 @@ class World(Machines):
         for member in self.members.values():
             if member.node is not None:
                 self.network.forget(member.node)
+                member.gate.set()  # one that stands still would never finish its cycle
                 await member.node.stop()
         await self.buried()
 

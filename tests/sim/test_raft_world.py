@@ -74,6 +74,17 @@ def test_what_a_story_fails_with_is_not_hidden_by_what_fails_while_it_is_closed(
         simulate(7, story)
 
 
+def test_a_story_that_fails_while_a_member_stands_still_comes_to_an_end() -> None:
+    async def story(world: World) -> None:
+        await world.found(3)
+        world.member_of(await world.elected()).gate.clear()
+        await asyncio.sleep(1)
+        raise SafetyError("an entry is lost")
+
+    with pytest.raises(SafetyError, match="an entry is lost"):
+        simulate(7, story)
+
+
 def test_what_fails_beside_a_story_fails_it() -> None:
     async def fail() -> None:
         raise SafetyError("a read is stale")
