@@ -1,6 +1,7 @@
 """Random trouble for a simulated group: the story that soak runs repeat with ever new seeds."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from tests.sim.raft_world import World, simulate
 #: How many times as long as it should, trouble lasts at most, until enough has happened.
 PATIENCE = 5
 
+#: How long a stopped leader waits for a successor, and then for what that one writes, at most.
+OVERTAKING_SECONDS = 4.0
+
 
 @dataclass(frozen=True)
 class Chaos:
@@ -30,7 +34,7 @@ class Chaos:
         reordering: whether messages overtake each other.
         losses: whether single messages get lost.
         crashes: whether machines lose power and processes are killed.
-        stalls: whether the leader's process is stopped for a while.
+        stalls: whether the leader's process is stopped for a while, or until another member has taken over.
         changes: whether members come, go and move, and leadership is handed over.
         rotations: whether data keys are rotated.
         snapshots: entries between two.
@@ -78,7 +82,7 @@ class Nemesis:
         if chaos.crashes:
             self.acts += [self._crash, self._crash, self._crash_leader, self._crash_all]
         if chaos.stalls:
-            self.acts.append(self._freeze)
+            self.acts += [self._freeze, self._overtake]
         if chaos.rotations:
             self.acts += [self._rotate, self._rotate, self._break_keys]
         if chaos.changes:
@@ -203,15 +207,28 @@ class Nemesis:
             seconds = self.rng.choice((0.5, 1.5, 4.0))
             self.world.note(f"{member.name} is stopped for {seconds} s")
             self.world.freeze(member)
+            self._later(seconds, partial(self._go_on, member))
 
-            async def go_on() -> None:
-                # Its clients ask before its cycle hears of anything.
-                if member.node is not None:
-                    self.world.background(self._try(partial(self.world.read, member.node), "reading"))
-                await asyncio.sleep(0)
-                self.world.thaw(member)
+    async def _go_on(self, member: Member) -> None:
+        # Its clients ask before its cycle hears of anything.
+        if member.node is not None:
+            self.world.background(self._try(partial(self.world.read, member.node), "reading"))
+        await asyncio.sleep(0)
+        self.world.thaw(member)
 
-            self._later(seconds, go_on)
+    async def _overtake(self) -> None:
+        leader = self.world.leader()
+        if leader is None:
+            return
+        member, checker = self.world.member_of(leader), self.world.checker
+        self.world.note(f"{member.name} is stopped until another member leads and writes")
+        self.world.freeze(member)
+        # Not beside the story: a brief one would be over, and the leader go on, before anybody succeeds it.
+        with contextlib.suppress(TimeoutError):
+            await self.world.until_another_leads(leader, OVERTAKING_SECONDS)
+            floor = checker.floor
+            await self.world.until(lambda: checker.floor > floor, OVERTAKING_SECONDS)
+        await self._go_on(member)
 
     async def _crash(self) -> None:
         member = self._some()
