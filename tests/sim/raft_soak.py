@@ -11,10 +11,12 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 
 from tests.sim.raft_chaos import Chaos, random_chaos, run_chaos
+from tests.sim.raft_world import World
 
 #: Schedules that a process runs before it reports.
 BATCH = 20
@@ -28,6 +30,7 @@ class Totals:
         runs: schedules.
         acknowledged: writes, all of which were found again.
         reads: none of which was stale.
+        successions: terms that another member led than the last one.
         virtual: seconds of trouble in simulated time.
         failure: of the first run that failed, with its seed and schedule; empty: none did.
     """
@@ -35,6 +38,7 @@ class Totals:
     runs: int = 0
     acknowledged: int = 0
     reads: int = 0
+    successions: int = 0
     virtual: float = 0.0
     failure: str = ""
 
@@ -42,8 +46,20 @@ class Totals:
         self.runs += other.runs
         self.acknowledged += other.acknowledged
         self.reads += other.reads
+        self.successions += other.successions
         self.virtual += other.virtual
         self.failure = self.failure or other.failure
+
+    @property
+    def missing(self) -> str:
+        """What never happened, so that nothing can have gone wrong with it; empty: all did."""
+        counts = {
+            "schedule": self.runs,
+            "acknowledged write": self.acknowledged,
+            "read": self.reads,
+            "change of leader": self.successions,
+        }
+        return ", ".join(f"no {what}" for what, count in counts.items() if not count)
 
 
 def chaos_of(seed: int) -> Chaos:
@@ -51,25 +67,28 @@ def chaos_of(seed: int) -> Chaos:
     return random_chaos(seed, brief=seed % 10 != 0)
 
 
-def run(seeds: range) -> Totals:
-    """Run schedules one after the other, up to the first that fails."""
+def run(seeds: range, tell: Callable[[int, Chaos], World] = run_chaos) -> Totals:
+    """Run schedules one after the other, up to the first that fails; ``tell`` runs one."""
     logging.disable(logging.CRITICAL)
     totals = Totals()
     for seed in seeds:
         chaos = chaos_of(seed)
         try:
-            world = run_chaos(seed, chaos)
-        except (AssertionError, RuntimeError) as error:
+            world = tell(seed, chaos)
+        except Exception as error:  # whatever it is, nobody can look at it again without its seed
             again = f"again: python -m tests.sim.raft_soak --once --seed {seed}"
-            totals.failure = f"{chaos}\n{error}\n{again}"
+            totals.failure = f"{chaos}\n{type(error).__name__}: {error}\n{again}"
             return totals
         checker = world.checker
-        totals.add(Totals(1, len(checker.acknowledged), checker.reads, chaos.seconds))
+        totals.add(Totals(1, len(checker.acknowledged), checker.reads, checker.successions, chaos.seconds))
     return totals
 
 
 def soak(seed: int, minutes: float, jobs: int) -> Totals:
-    """Run schedules from ``seed`` on in several processes until the time is over or one fails."""
+    """Run schedules from ``seed`` on in several processes until the time is over or one fails.
+
+    Without a single write, read or change of leader the whole has failed: it proves nothing.
+    """
     end = time.monotonic() + minutes * 60
     totals = Totals()
     with ProcessPoolExecutor(jobs) as pool:
@@ -83,6 +102,8 @@ def soak(seed: int, minutes: float, jobs: int) -> Totals:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 totals.add(future.result())
+    if totals.missing and not totals.failure:
+        totals.failure = f"in {totals.runs} schedules there was {totals.missing}: this proves nothing"
     return totals
 
 
@@ -113,7 +134,7 @@ def main() -> int:
     _say(
         f"{totals.runs} schedules in {seconds:.0f} s ({totals.runs / seconds * 60:.0f} a minute),"
         f" {totals.virtual:.0f} s of trouble, {totals.acknowledged} acknowledged writes, none lost,"
-        f" {totals.reads} reads, none stale"
+        f" {totals.reads} reads, none stale, {totals.successions} changes of leader"
     )
     return 0
 
