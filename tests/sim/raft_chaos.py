@@ -15,7 +15,10 @@ from tests.sim.raft_without import Rule
 from tests.sim.raft_world import World, simulate
 
 #: How many times as long as it should, trouble lasts at most, until enough has happened.
-PATIENCE = 5
+PROLONGATION = 5
+
+#: How long a client waits for a write: one that a stopped leader took would keep it from writing to the next.
+PATIENCE_SECONDS = 0.5
 
 #: How long a stopped leader waits for a successor, and then for what that one writes, at most.
 OVERTAKING_SECONDS = 4.0
@@ -92,7 +95,7 @@ class Nemesis:
         """Make trouble for as long as the chaos lasts, and then until it was enough."""
         loop = asyncio.get_running_loop()
         start, seconds = loop.time(), self.chaos.seconds
-        end, limit = start + seconds, start + PATIENCE * seconds
+        end, limit = start + seconds, start + PROLONGATION * seconds
         while loop.time() < end or (loop.time() < limit and not enough(self.world)):
             if loop.time() >= end:
                 await self._relieve()
@@ -337,7 +340,7 @@ def run_chaos(
         seed: everything follows from it.
         chaos: what may happen.
         without: a rule that members do not keep.
-        enough: trouble goes on beyond its time until this holds, up to ``PATIENCE``; look again afterwards.
+        enough: trouble goes on beyond its time until this holds, up to ``PROLONGATION``; then look again.
 
     Raises:
         SafetyError: with the seed and the schedule.
@@ -348,7 +351,7 @@ def run_chaos(
         await world.found(chaos.members)
         world.network.quality = Quality(delay=chaos.delay)
         for _ in range(chaos.clients):
-            world.background(world.client(chaos.pause))
+            world.background(world.client(chaos.pause, PATIENCE_SECONDS))
         for number in range(chaos.readers):
             world.background(world.reader(number))
         await Nemesis(world, chaos).run(enough)

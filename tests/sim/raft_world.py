@@ -22,9 +22,6 @@ from tests.sim.raft_without import Rule
 #: A reader's pause between two reads at most.
 READ_SECONDS = 0.05
 
-#: How long a client waits for an acknowledgement before it goes on with its next write.
-WRITE_SECONDS = 0.5
-
 #: Lines of the schedule that a failure prints.
 SCHEDULE_LINES = 200
 
@@ -75,14 +72,19 @@ class World(Machines):
         frozen = self.network.frozen
         return [node for node in self.nodes if node.may_propose and node.raft_id not in frozen]
 
-    async def client(self, pause: float) -> None:
-        """Write for ever, each value once, at whoever takes it; late acknowledgements must hold as well."""
+    async def client(self, pause: float, patience: float | None = None) -> None:
+        """Write for ever, each value once, at whoever takes it.
+
+        Args:
+            pause: seconds between two writes at most.
+            patience: seconds after which it goes on, though a write is not decided; a late acknowledgement
+                must hold as well. None: it has one write under way at most.
+        """
         while True:
             takers = self.takers()
             if takers:
                 write = self.write(self.rng.choice(takers), self.rng.choice((0, 0, 20, 300)))
-                # Not longer: what waits at a stopped leader would keep it from writing to the next one.
-                await asyncio.wait([self.background(write)], timeout=WRITE_SECONDS)
+                await asyncio.wait([self.background(write)], timeout=patience)
             await asyncio.sleep(self.rng.random() * pause)
 
     async def read(self, node: TestNode) -> bool:
