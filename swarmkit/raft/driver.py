@@ -16,6 +16,7 @@ import asyncio
 import random as random_module
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from swarmkit.api import messages as api
 from swarmkit.clock import Clock
@@ -271,8 +272,11 @@ class Driver:
         receiving = self.snapshotter.receive(part.piece, self.library.applied_index)
         image = await self._contact.during(receiving)
         if image is not None:
+            # Many objects take seconds to read: in a thread, with signs of life.
+            preparing = self._lanes.snapshots.run(partial(self.replica.prepare, image))
             try:
-                self.replica.restore(image)
+                replace = await self._contact.during(preparing)
+                replace()
             except Exception as error:  # whatever the state machine raises is a divergence
                 self._failure = ApplyError(image.index, error)
                 self._failure.__cause__ = error

@@ -53,15 +53,30 @@ class Replica:
         """
         read_payload(image)
 
+    def prepare(self, image: Image) -> Callable[[], None]:
+        """Read a snapshot; the returned function puts it in the place of both states.
+
+        As ``StateMachine.prepare``, this may run in a thread.
+
+        Raises:
+            ValueError, DecodeError: as ``check``.
+        """
+        payload = read_payload(image)
+        replace_objects = self.machine.prepare(payload.store)
+
+        def replace() -> None:
+            self.membership.restore(payload.membership)
+            replace_objects()
+
+        return replace
+
     def restore(self, image: Image) -> None:
-        """Replace both states by a snapshot's.
+        """Replace both states by a snapshot's, at once.
 
         Raises:
             ValueError, DecodeError: as ``check``; nothing was changed.
         """
-        payload = read_payload(image)
-        self.membership.restore(payload.membership)
-        self.machine.restore(payload.store)
+        self.prepare(image)()
 
 
 def read_payload(image: Image) -> SnapshotPayload:

@@ -98,6 +98,10 @@ class StateMachine(Protocol):
         """Pin the present state; the returned function serialises it and may run in a thread."""
         ...
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state by one that ``snapshot`` serialised, announcing the differences as events."""
+    def prepare(self, data: bytes) -> Callable[[], None]:
+        """Read what ``snapshot`` serialised; the returned function puts it in the state's place.
+
+        This may run in a thread, while nothing is applied and nobody leads here, and may take seconds. What
+        it returns runs on the loop, before anything else is applied, and announces the differences as events.
+        """
         ...

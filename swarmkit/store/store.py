@@ -14,6 +14,7 @@ from swarmkit.store.errors import CompactedError, DivergenceError, VersionAheadE
 from swarmkit.store.events import Action, Commit, Event, Watch
 from swarmkit.store.objects import SCHEMAS, SCHEMAS_BY_TABLE, StoreObject
 from swarmkit.store.proposer import LeadershipLostError, Proposer
+from swarmkit.store.replacement import replacement
 from swarmkit.store.table import Table, new_tables
 from swarmkit.store.transaction import Change, Reader, Tables, Tx
 from swarmkit.store.watch import Watcher, WatchHub, filtered
@@ -239,19 +240,22 @@ class Store:
             {kind: [row.object for row in table.rows.values()] for kind, table in self._committed.items()}
         )
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state by that of a snapshot, as one commit of the differences, deletions first (D4).
+    def prepare(self, data: bytes) -> Callable[[], None]:
+        """Work out what a snapshot makes of the state; the returned function replaces it, as one commit.
 
         Raises:
             DivergenceError: ``data`` is not a snapshot.
         """
-        self.leadership_lost()
-        wanted = codec.decode_snapshot(data)
-        changes = [*_deletions(self._committed, wanted), *_replacements(self._committed, wanted)]
-        for change in changes:
-            change.apply(_table_of(self._newest, change))
-            self._applied = max(self._applied, change.row.object.meta.version.index)
-        self._commit(self._applied, changes)
+        made = replacement(self._committed, data)
+
+        def replace() -> None:
+            self.leadership_lost()
+            self._committed.update(made.committed)
+            self._newest.update(made.newest)
+            self._applied = max(self._applied, made.version)
+            self._hub.publish(self._applied, (change.event() for change in made.changes))
+
+        return replace
 
     def check_invariants(self) -> None:
         """Assert that indexes match rows, and that newest is committed plus what is in flight."""
@@ -288,22 +292,3 @@ def _replay(entries: list[tuple[int, bytes]], watches: tuple[Watch, ...]) -> Ite
 
 def _table_of(tables: Tables, change: Change) -> Table:
     return tables[SCHEMAS_BY_TABLE[change.table].kind]
-
-
-def _deletions(tables: Tables, wanted: dict[str, dict[str, StoreObject]]) -> Iterator[Change]:
-    for schema in SCHEMAS.values():
-        table = tables[schema.kind]
-        for id in table.ids_in_order():
-            if id not in wanted[schema.table]:
-                yield Change(schema.table, Action.DELETE, table.rows[id])
-
-
-def _replacements(tables: Tables, wanted: dict[str, dict[str, StoreObject]]) -> Iterator[Change]:
-    for schema in SCHEMAS.values():
-        rows = tables[schema.kind].rows
-        for id, stored in sorted(wanted[schema.table].items()):
-            old = rows.get(id)
-            if old is None:
-                yield Change(schema.table, Action.CREATE, schema.row(stored))
-            elif old.object != stored:
-                yield Change(schema.table, Action.UPDATE, schema.row(stored), old)

@@ -38,7 +38,12 @@ class FakeMachine:
 
         return serialize
 
-    def restore(self, data: bytes) -> None:
-        self.entries = [(index, bytes.fromhex(text)) for index, text in json.loads(data)]
-        self.restores += 1
-        self.calls.append("restore")
+    def prepare(self, data: bytes) -> Callable[[], None]:
+        entries = [(index, bytes.fromhex(text)) for index, text in json.loads(data)]
+
+        def replace() -> None:
+            self.entries = entries
+            self.restores += 1
+            self.calls.append("restore")
+
+        return replace

@@ -216,7 +216,7 @@ class Machine:
     def check_copies(self) -> None:
         """A follower, a restored snapshot and a replay of the log hold the same objects."""
         restored = Store(VirtualClock())
-        restored.restore(self.store.snapshot()())
+        restored.prepare(self.store.snapshot()())()
         replayed = Store(VirtualClock())
         for index, data in self.proposer.log:
             replayed.apply(index, data)

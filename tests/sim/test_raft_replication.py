@@ -27,6 +27,7 @@ from swarmkit.raft.messages import (
 from swarmkit.raft.records import Entry
 from swarmkit.raft.transfer import PIECE_BYTES, Piece
 from swarmkit.store.proposer import MAX_PROPOSAL_BYTES, LeadershipLostError
+from tests.fakes.lanes import InlineLane
 from tests.fakes.network import Quality
 from tests.fakes.raft import TestNode
 from tests.sim.raft_checker import SafetyError
@@ -266,6 +267,23 @@ async def test_the_leaders_snapshot_takes_the_place_of_the_followers_own(world: 
     await world.settled()
     assert follower.machine.restores == 1
     assert len(world.member_of(follower).disk.paths(".snap")) == 1
+
+
+@in_world(members=1, policy=OFTEN)
+async def test_a_second_member_that_reads_a_large_snapshot_for_seconds_costs_the_leader_no_office(
+    world: World,
+) -> None:
+    """Without it nothing is decided, and what it has not read it cannot confirm: it says that it is there."""
+    leader = await world.elected()
+    await world.write_many(leader, 200)
+    term = leader.status().term
+    joined = await world.join(leader, 2)
+    lane = joined._driver._lanes.snapshots  # type: ignore[union-attr]
+    assert isinstance(lane, InlineLane)
+    lane.latency = 4.0  # twice: it is saved, and it is read
+    await world.settled()
+    assert joined.machine.restores == 1
+    assert (leader.status().term, leader.may_propose) == (term, True)
 
 
 def _pieces(*changes: str) -> Callable[[Envelope], list[Envelope]]:

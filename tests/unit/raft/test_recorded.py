@@ -78,7 +78,7 @@ def test_it_is_applied_to_the_same_objects_and_members(state_dir: Path, from_sna
 @pytest.mark.real_time
 async def test_a_node_starts_on_it_and_goes_on(state_dir: Path) -> None:
     machine = FakeMachine()
-    machine.restore = lambda data: None  # type: ignore[method-assign]  # it is a store's
+    machine.prepare = lambda data: lambda: None  # type: ignore[method-assign]  # it is a store's
     node = TestNode(
         machine,
         state_dir=state_dir,

@@ -272,7 +272,7 @@ async def test_a_snapshot_is_pinned_when_taken_and_restores_the_committed_state(
     proposer.commit()
     await pending
     other = Store(VirtualClock())
-    other.restore(await asyncio.to_thread(serialise))
+    other.prepare(await asyncio.to_thread(serialise))()
     for kind in SCHEMAS:
         assert ids(other.view().find(kind)) == ["a"]
         assert other.view().get(kind, "a") == store.view().get(kind, "a")
@@ -287,13 +287,13 @@ async def test_a_restore_announces_the_differences_in_one_commit_deletions_first
     for id in ("same", "updated", "takes-over", "added"):
         await source.update(lambda tx, id=id: tx.create(new(kind, id)))  # type: ignore[misc]
     data = source.snapshot()()
-    target.restore(data)
+    target.prepare(data)()
     for id in ("takes-over", "added"):
         await target.update(lambda tx, id=id: tx.delete(kind, id))  # type: ignore[misc]
     await target.update(lambda tx: tx.update(labelled(tx.find(kind, by.id_prefix("updated"))[0], "x")))
     await target.update(lambda tx: tx.create(new(kind, "surplus", "name-takes-over")))
     watcher = target.watch()
-    target.restore(data)
+    target.prepare(data)()
     commit = watcher.next_nowait()
     assert commit is not None
     assert [(event.action, event.object.id) for event in commit.events] == [
@@ -308,10 +308,41 @@ async def test_a_restore_announces_the_differences_in_one_commit_deletions_first
     target.check_invariants()
 
 
+@pytest.mark.real_time
+async def test_a_snapshot_is_read_in_a_thread_and_shows_nothing_before_it_is_put_in_place() -> None:
+    source, target = Store(VirtualClock()), Store(VirtualClock())
+    for n in range(2000):
+        await source.update(lambda tx, n=n: tx.create(task(f"new-{n:04}", node_id=f"n{n % 7}")))  # type: ignore[misc]
+    for n in range(500):
+        await target.update(lambda tx, n=n: tx.create(task(f"old-{n:04}")))  # type: ignore[misc]
+    before = ids(target.view().find(api.Task))
+    watcher = target.watch()
+    preparing = asyncio.ensure_future(asyncio.to_thread(target.prepare, source.snapshot()()))
+    while not preparing.done():
+        assert ids(target.view().find(api.Task)) == before
+        assert watcher.next_nowait() is None
+        target.check_invariants()
+        await asyncio.sleep(0)
+    replace = await preparing
+    assert ids(target.view().find(api.Task)) == before
+    replace()
+    target.check_invariants()
+    assert target.view().find(api.Task) == source.view().find(api.Task)
+    assert ids(target.view().find(api.Task, by.node("n3"))) == ids(
+        source.view().find(api.Task, by.node("n3"))
+    )
+    assert target.version == max(stored.meta.version.index for stored in target.view().find(api.Task))
+    commit = watcher.next_nowait()
+    assert commit is not None
+    assert len(commit.events) == 2500
+    await target.update(lambda tx: tx.delete(api.Task, "new-0001"))
+    target.check_invariants()
+
+
 async def test_a_broken_snapshot_or_entry_is_a_divergence() -> None:
     store = Store(VirtualClock())
     with pytest.raises(DivergenceError):
-        store.restore(b"\xff")
+        store.prepare(b"\xff")
     with pytest.raises(DivergenceError):
         store.apply(1, b"\xff")
     unknown = api.InternalRaftRequest(id=1, action=[api.StoreAction(service=api.Service(id="s"))])
@@ -382,9 +413,9 @@ async def test_a_watch_from_behind_the_newest_object_of_a_snapshot_misses_no_del
         await store.update(lambda tx, n=n: tx.create(task(f"t{n}")))  # type: ignore[misc]
     seen = store.version
     await store.update(lambda tx: tx.delete(api.Task, "t1"))
-    store.restore(store.snapshot()())
+    store.prepare(store.snapshot()())()
     fresh = Store(VirtualClock(), proposer)
-    fresh.restore(store.snapshot()())
+    fresh.prepare(store.snapshot()())()
     watcher = fresh.watch_from(seen)
     assert [event.action for event in events_of(watcher)] == [Action.DELETE]
 
