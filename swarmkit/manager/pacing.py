@@ -4,8 +4,9 @@ import asyncio
 
 from swarmkit.clock import Clock
 
-#: Longest piece, in seconds: half of what is allowed, as one more step follows the look at the clock.
-SLICE_SECONDS = 0.010
+#: Longest piece, in seconds. A new leader has half a dozen passes at once, each with a piece in every turn of
+#: the loop, and a call takes several turns.
+SLICE_SECONDS = 0.003
 
 
 class Pacer:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -31,6 +32,9 @@ from swarmkit.store import (
 )
 
 T = TypeVar("T")
+#: Ids, each once, first in first out. In a plain dict the first is found behind all that were taken before it:
+#: a leader that starts with 50,000 services would look at a billion of them.
+_Queue = OrderedDict[str, None]
 
 log = get_logger(__name__)
 
@@ -80,9 +84,9 @@ class Orchestrator(ABC):
         self._updates = UpdateSupervisor(self._store, self._clock, self._restarts, self._new_id)
         self._cluster: api.Cluster | None = None
         self._restart_queue: dict[str, None] = {}
-        self._deleted_services: dict[str, None] = {}
-        self._nodes: dict[str, None] = {}
-        self._reconciles: dict[str, None] = {}
+        self._deleted_services: _Queue = OrderedDict()
+        self._nodes: _Queue = OrderedDict()
+        self._reconciles: _Queue = OrderedDict()
 
     async def run(self) -> None:
         """Work until cancelled; ends by itself when this manager no longer leads or the store closes.
@@ -190,6 +194,7 @@ class Orchestrator(ABC):
         for service in found.services.values():
             if self._takes(service):
                 self._service_changed(service)
+            await pacer.pause()
 
     # Events
 
@@ -288,10 +293,8 @@ class Orchestrator(ABC):
             log.error("changes were not made", orchestrator=self.name, error=error)
 
 
-def _pop(queue: dict[str, None]) -> str:
-    first = next(iter(queue))
-    del queue[first]
-    return first
+def _pop(queue: _Queue) -> str:
+    return queue.popitem(last=False)[0]
 
 
 def shut_down(tx: Tx, task: api.Task) -> None:
