@@ -32,8 +32,8 @@ from swarmkit.store import (
 )
 
 T = TypeVar("T")
-#: Ids, each once, first in first out. In a plain dict the first is found behind all that were taken before it:
-#: a leader that starts with 50,000 services would look at a billion of them.
+#: Ids, each once, first in first out. In a plain dict the first is found behind all that were taken before
+#: it: a leader that starts with 50,000 services would look at a billion of them.
 _Queue = OrderedDict[str, None]
 
 log = get_logger(__name__)
