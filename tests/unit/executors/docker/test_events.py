@@ -144,7 +144,7 @@ async def test_closing_leaves_no_thread_and_no_descriptor(socket: EngineSocket) 
     before = open_descriptors()
     for _ in range(5):
         await once()
-    assert open_descriptors() <= before
+    await eventually(lambda: open_descriptors() <= before)  # the last one may still close
 
 
 @pytest.mark.real_time

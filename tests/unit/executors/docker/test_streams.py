@@ -110,7 +110,7 @@ async def test_no_descriptor_stays_behind(socket: EngineSocket) -> None:
     before = open_descriptors()
     for _ in range(10):
         await once()
-    assert open_descriptors() <= before
+    await eventually(lambda: open_descriptors() <= before)  # the last one may still close
 
 
 @pytest.mark.slow
