@@ -5,6 +5,7 @@ well. Interrupted, both end what they have started. Exit code: 0 if every step p
 """
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -73,7 +74,7 @@ class Lane:
     @staticmethod
     def _kill(process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started, which nobody else would end
 
 
 async def main() -> bool:
