@@ -231,23 +231,24 @@ class Snapshotter:
             return None
         keep_old = self._policy().keep_old
 
-        def save() -> tuple[Image | None, int | None]:
+        def save() -> tuple[Image, int | None] | None:
             image = decode(whole, _WIRE_CIPHER)
             if (image.index, image.term) != (piece.index, piece.term) or image.index <= applied:
-                return None, self.oldest_index
+                return None
             self._check(image)
             self._store.save(image, self._identity)
             return image, self._store.prune(keep_old)
 
         try:
-            image, self.oldest_index = await self._lane.run(save)
+            saved = await self._lane.run(save)
         except (StorageError, ValueError, DecodeError, InvalidKeyError) as error:
             log.error("cannot install the leader's snapshot", index=piece.index, error=error)
             return None
-        if image is not None:
-            self._installed = image
-            self.index = image.index
-        return image
+        if saved is None:
+            return None
+        self._installed, self.oldest_index = saved
+        self.index = self._installed.index
+        return self._installed
 
     async def close(self) -> None:
         """Wait for a snapshot that is being written."""
