@@ -148,6 +148,13 @@ def wait_equal(swarm: Managers, clients: Trial, within: float = 10) -> int:
     return reach
 
 
+def check_all(swarm: Managers, clients: Trial, logs: Logs, but: Collection[str] = ()) -> None:
+    """Check what the clients saw, that all disks come to hold it, and what the managers have logged."""
+    clients.audit()
+    wait_equal(swarm, clients)
+    logs.check(but)
+
+
 @contextlib.contextmanager
 def frozen(swarm: Managers, name: str) -> Iterator[None]:
     """Stop a manager's process for the length of the block."""

@@ -16,6 +16,7 @@ from tests.fault.groups import (
     UNDISTURBED_SECONDS,
     WRITABLE_SECONDS,
     Logs,
+    check_all,
     last,
     terms,
     trial,
@@ -139,9 +140,7 @@ def test_a_follower_that_is_cut_off_for_a_while_changes_nothing_when_it_is_back(
         clients.wait_for_write(mending, via=[cut_off])
     assert terms(swarm) == before
     assert swarm.leader(cut_off) == leader
-    clients.audit()
-    wait_equal(swarm, clients)
-    logs.check()
+    check_all(swarm, clients, logs)
 
 
 def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
@@ -168,9 +167,7 @@ def test_a_link_that_is_dead_in_one_direction_deposes_nobody_and_stops_nobody(
             clients.wait_for_write(mending, via=[deaf])
         assert terms(swarm) == before
         assert swarm.leader(deaf) == leader
-        clients.audit()
-    wait_equal(swarm, clients)
-    logs.check()
+        check_all(swarm, clients, logs)
 
 
 def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateManagers, logs: Logs) -> None:
@@ -189,7 +186,5 @@ def test_a_slow_and_lossy_link_to_a_follower_causes_no_election(swarm: SeparateM
     assert of_what_it_was_sent > 0
     assert terms(swarm) == before
     mend(swarm)
-    clients.audit()
     assert (terms(swarm), swarm.leader(far)) == (before, leader)
-    wait_equal(swarm, clients)
-    logs.check()
+    check_all(swarm, clients, logs)

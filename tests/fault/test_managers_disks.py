@@ -26,6 +26,7 @@ from tests.fault.groups import (
     UNDISTURBED_SECONDS,
     WRITABLE_SECONDS,
     Logs,
+    check_all,
     come_back,
     disk,
     last,
@@ -196,9 +197,7 @@ def test_a_torn_last_record_is_cut_off_and_what_it_held_comes_from_the_others(
     os.truncate(segment, segment.stat().st_size - 7)
     come_back(swarm, [DAMAGED])
     assert "cut off the torn tail of the raft log" in swarm.daemons[DAMAGED].log
-    clients.audit()
-    wait_equal(swarm, clients)
-    logs.check()
+    check_all(swarm, clients, logs)
 
 
 def install_snapshot(swarm: Managers, name: str) -> None:
@@ -260,9 +259,7 @@ def test_a_manager_whose_disk_is_full_ends_and_comes_back_when_there_is_space(
         filler.unlink()
         come_back(swarm, [CRAMPED])
         clients.wait_for_work(10)
-    clients.audit()
-    wait_equal(swarm, clients)
-    logs.check(but=FULL)
+    check_all(swarm, clients, logs, but=FULL)
 
 
 @pytest.mark.root
@@ -290,9 +287,7 @@ def test_a_disk_that_hangs_for_seconds_loses_nothing_and_costs_nobody_the_office
         clients.wait_for_write(thawed, UNDISTURBED_SECONDS)
         clients.wait_for_write(thawed, via=[slow])
     assert (terms(swarm), swarm.leader(slow)) == (before, leader)
-    clients.audit()
-    wait_equal(swarm, clients)
-    logs.check()
+    check_all(swarm, clients, logs)
 
 
 @pytest.mark.soak

@@ -19,6 +19,7 @@ from tests.fault.groups import (
     UNDISTURBED_SECONDS,
     WRITABLE_SECONDS,
     Logs,
+    check_all,
     come_back,
     disk,
     elected,
@@ -91,9 +92,7 @@ def test_no_acknowledged_write_is_lost_whoever_is_killed(swarm: Managers, logs: 
             clients.wait_for_work(100)
             victims(swarm, clients)
             clients.wait_for_work()
-        clients.audit()
-    wait_equal(swarm, clients)
-    logs.check()
+        check_all(swarm, clients, logs)
 
 
 @pytest.mark.slow
@@ -169,9 +168,7 @@ def test_a_follower_that_is_twenty_times_slower_holds_nobody_up_and_catches_up(
         clients.wait_for_write(free, via=[slow])
     assert terms(swarm) == before
     assert swarm.leader(slow) == leader
-    clients.audit()
-    wait_equal(swarm, clients)
-    logs.check()
+    check_all(swarm, clients, logs)
 
 
 @pytest.mark.slow

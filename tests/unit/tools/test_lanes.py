@@ -39,8 +39,12 @@ def written(folder: Path, text: str) -> str:
     return str(folder)
 
 
+async def exists(path: Path) -> bool:
+    return await asyncio.to_thread(path.exists)
+
+
 async def appears(path: Path) -> None:
-    while not await asyncio.to_thread(path.exists):  # another process makes it
+    while not await exists(path):  # another process makes it
         await asyncio.sleep(0.02)
 
 
@@ -68,8 +72,8 @@ async def test_an_interrupted_lane_has_its_step_clean_up_and_begins_no_other(
         await appears(patient / "removing")
         lane.stop()
         assert not await running
-    assert (patient / "removed").exists()
-    assert not (next_one / "made").exists()
+    assert await exists(patient / "removed")
+    assert not await exists(next_one / "made")
 
 
 def test_no_folder_of_tests_is_left_out() -> None:
