@@ -44,7 +44,7 @@ async def exists(path: Path) -> bool:
 
 
 async def appears(path: Path) -> None:
-    while not await exists(path):  # another process makes it
+    while not await exists(path):  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(0.02)
 
 
