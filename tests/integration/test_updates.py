@@ -125,7 +125,7 @@ def test_labels_and_scale_replace_nothing(trio: Swarm, control: Control) -> None
 def test_an_update_that_fails_pauses_and_a_good_one_goes_on(trio: Swarm, control: Control) -> None:
     trio.ok(f"service create --name web {SLEEP} --replicas 3 --update-parallelism 1")
     before = control.wait_running("web", 3)
-    trio.ok("service update web --image local:bad --command false --restart-condition none")
+    trio.ok("service update web --image local:bad --command no-such-program --restart-condition none")
     service = wait_update(control, api.UpdateStatus.PAUSED)
     tasks = control.tasks("web", every=True)
     (bad,) = [task for task in tasks if task.spec.container.image == "local:bad"]

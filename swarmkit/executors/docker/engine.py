@@ -8,7 +8,6 @@ thread to finish; the engine would carry on anyway.
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import DockerException
 from docker.utils import convert_filters, parse_repository_tag
 
+from swarmkit.executors.docker.clients import Clients, ClosedError
 from swarmkit.executors.docker.errors import AWAY, CALL_ERRORS, EngineError, Kind, classify, one_line
 from swarmkit.executors.docker.streams import JsonStream
 from swarmkit.executors.docker.threads import DaemonPool
@@ -65,20 +65,15 @@ class Engine:
         self._changes = DaemonPool(CHANGE_THREADS, "engine-change")
         self._fetches = DaemonPool(FETCH_THREADS, "engine-fetch")
         self._stops = DaemonPool(STOP_THREADS, "engine-stop")
-        # Guards the client, which any thread may make or replace.
-        self._lock = threading.Lock()
-        self._client: docker.APIClient | None = None
+        self._clients = Clients(self._new_client)
         self._closed = False
 
     async def close(self) -> None:
         """Give up the threads; calls under way end with the engine's answer or their deadline."""
         for lane in (self._reads, self._changes, self._fetches, self._stops):
             lane.shutdown()
-        with self._lock:
-            self._closed = True
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._closed = True
+        self._clients.close()
 
     async def _run(self, lane: DaemonPool, function: Callable[[docker.APIClient], T]) -> T:
         return await self._in_thread(lane, lambda: self._guarded(function))
@@ -93,29 +88,12 @@ class Engine:
 
     def _guarded(self, function: Callable[[docker.APIClient], T]) -> T:
         try:
-            return function(self._connected())
+            with self._clients.hold() as client:
+                return function(client)
+        except ClosedError as error:
+            raise self._left() from error
         except CALL_ERRORS as error:
             raise classify(error, self.url) from error
-
-    def _connected(self) -> docker.APIClient:
-        client = self._client
-        # Outside of the lock: an engine may take its time to say its version.
-        return self._install(self._new_client(), replace=False) if client is None else client
-
-    def _install(self, fresh: docker.APIClient, replace: bool) -> docker.APIClient:
-        """Make a fresh client the one in use, unless there is one and it may stay; return the one in use."""
-        with self._lock:
-            current = self._client
-            if self._closed or (current is not None and not replace):
-                unused: docker.APIClient | None = fresh
-            else:
-                self._client, unused = fresh, current
-            used = self._client
-        if unused is not None:
-            unused.close()
-        if used is None:
-            raise self._left()
-        return used
 
     def _new_client(self) -> docker.APIClient:
         """Return a client that speaks the engine's API version. Blocks; raises what the SDK raises."""
@@ -136,8 +114,9 @@ class Engine:
 
     async def api_version(self) -> str:
         """Return the negotiated API version, such as ``1.41``; asks the engine only at first contact."""
-        if self._client is not None:
-            return str(self._client.api_version)
+        client = self._clients.current
+        if client is not None:
+            return str(client.api_version)
         return await self._run(self._reads, lambda client: str(client.api_version))
 
     async def info(self) -> Json:
@@ -242,16 +221,18 @@ class Engine:
             EngineError: the engine refused, or went away.
         """
         try:
-            client = self._install(self._new_client(), replace=True)
-            yield from stream.read(
-                lambda: client.get(
-                    f"{client.base_url}/v{client.api_version}/events",
-                    params={"filters": convert_filters(filters)},
-                    stream=True,
-                    timeout=(self._timeout, EVENTS_TIMEOUT),
-                ),
-                opened,
-            )
+            with self._clients.hold(renew=True) as client:
+                yield from stream.read(
+                    lambda: client.get(
+                        f"{client.base_url}/v{client.api_version}/events",
+                        params={"filters": convert_filters(filters)},
+                        stream=True,
+                        timeout=(self._timeout, EVENTS_TIMEOUT),
+                    ),
+                    opened,
+                )
+        except ClosedError as error:
+            raise self._left() from error
         except CALL_ERRORS as error:
             raise classify(error, self.url) from error
 

@@ -2,13 +2,16 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import threading
 from collections.abc import AsyncIterator
 
+import docker
 import pytest
 
 from swarmkit.executors.docker import engine as module
 from swarmkit.executors.docker.engine import Engine
 from swarmkit.executors.docker.errors import EngineError, Kind
+from swarmkit.executors.docker.streams import JsonStream
 from tests.fakes.engine import FakeEngine
 from tests.fakes.engine_socket import EngineSocket
 from tests.unit.executors.docker.conftest import engine_threads, eventually, open_descriptors
@@ -42,6 +45,32 @@ async def test_calls_share_connections(socket: EngineSocket, engine: Engine) -> 
         assert await engine.inspect(f"c{n}") == {"Id": str(n)}
     # One for the version, one for all the rest.
     assert socket.connections == 2
+
+
+async def test_a_call_is_served_though_the_event_stream_connects_anew_before_it_is_sent(
+    socket: EngineSocket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket.answers["GET /info"] = (200, {"Name": "x"})
+    await engine.info()
+    begun, go = threading.Event(), threading.Event()
+    send = docker.APIClient.info
+
+    def dawdle(client: docker.APIClient) -> dict[str, object]:
+        begun.set()
+        assert go.wait(5)
+        return dict(send(client))
+
+    monkeypatch.setattr(docker.APIClient, "info", dawdle)
+    calling = asyncio.create_task(engine.info())
+    await eventually(begun.is_set)
+    stream, opened = JsonStream(), threading.Event()
+    following = asyncio.create_task(asyncio.to_thread(list, engine.follow(stream, {}, opened.set)))
+    await eventually(opened.is_set)
+    go.set()
+    assert await calling == {"Name": "x"}
+    stream.end()
+    with contextlib.suppress(EngineError):
+        await following
 
 
 async def test_an_engine_that_is_away_is_told_in_one_sentence(socket: EngineSocket, engine: Engine) -> None:
