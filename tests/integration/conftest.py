@@ -3,12 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine import Engine, EngineUnavailableError
+from tests.integration.containers import Node, node, remove_all
 from tests.integration.control import Control
 from tests.integration.harness import Swarm, swarm
 
@@ -70,3 +71,17 @@ def control(trio: Swarm) -> Iterator[Control]:
     control = Control(trio.socket)
     yield control
     control.remove_services()
+
+
+@pytest.fixture(scope="module")
+def tidied(engine: Engine) -> Iterator[None]:
+    """Nothing of a module's containers is left on the engine all tests share."""
+    yield
+    remove_all(engine.url)
+
+
+@pytest.fixture
+async def here(engine: Engine) -> AsyncIterator[Node]:
+    """A node on the engine all tests share, without a daemon."""
+    async with node(engine.url) as made:
+        yield made

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import signal
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -218,3 +219,8 @@ def restart(engine: Engine) -> None:
             engine.process.wait(0.1)
             break
     raise AssertionError((engine.folder / "log").read_text(errors="replace")[-2000:])
+
+
+def engine_threads() -> list[threading.Thread]:
+    """Return this process's threads that work for an engine."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("engine-")]

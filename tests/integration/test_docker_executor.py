@@ -2,24 +2,16 @@
 
 import asyncio
 import contextlib
-import gc
-import os
 import re
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from swarmkit.agent.exec import TemporaryError
 from swarmkit.api import messages as api
-from swarmkit.executors.docker.controller import ControllerClosedError, DockerController
-from tests.engine import Engine, EngineUnavailableError, import_images
+from swarmkit.executors.docker.controller import ControllerClosedError
+from tests.engine import Engine
 from tests.integration.containers import (
     OBEDIENT,
     STUBBORN,
@@ -31,27 +23,11 @@ from tests.integration.containers import (
     in_thread,
     look,
     node,
-    remove_all,
-    restart,
-    traps_set,
 )
 from tests.integration.harness import SCALE
 from tests.ports import free_port
 
-pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy(engine: Engine) -> Iterator[None]:
-    yield
-    remove_all(engine.url)
-
-
-@pytest.fixture
-async def here(engine: Engine) -> AsyncIterator[Node]:
-    """A node on the engine all tests share."""
-    async with node(engine.url) as made:
-        yield made
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("tidied")]
 
 
 # The way of one task
@@ -409,236 +385,3 @@ async def test_limits_hold_in_the_container(here: Node, engine: Engine) -> None:
     assert "Minimum memory limit allowed is 6MB" in status.err
     forks = here.task("for n in 1 2 3 4 5 6; do sleep 1 & done 2>/dev/null || exit 5", pidsLimit=3)
     assert (await (await here.drive(forks)).until(State.FAILED)).container.exit_code != 0
-
-
-# Many at once
-
-
-#: Another process that has nothing to do but to wait: what it misses is the machine's doing, not ours.
-IDLE_PROCESS = """
-import select, sys, time
-waited = []
-while not select.select([sys.stdin], [], [], 0)[0]:
-    before = time.monotonic()
-    time.sleep(0.005)
-    waited.append(time.monotonic() - before - 0.005)
-print(sorted(waited)[len(waited) * 99 // 100])
-"""
-
-
-class Lag:
-    """How long the loop kept a task waiting that wanted to run every few milliseconds."""
-
-    def __init__(self) -> None:
-        self._waited: list[float] = []
-        self._worked: list[float] = []
-        # A collection that goes through what all tests before have left takes as long as a blocking call.
-        gc.collect()
-        gc.freeze()
-        self._task = asyncio.get_running_loop().create_task(self._sample())
-        self._idle = subprocess.Popen(
-            [sys.executable, "-c", IDLE_PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-
-    async def _sample(self) -> None:
-        while True:
-            wall, work = time.monotonic(), time.thread_time()
-            await asyncio.sleep(0.005)
-            self._waited.append(time.monotonic() - wall - 0.005)
-            self._worked.append(time.thread_time() - work)
-
-    async def stop(self) -> tuple[float, float]:
-        """Return the loop's own lag (one in a hundred was longer), and its longest work between two looks."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        gc.unfreeze()
-        told, _ = await in_thread(self._idle.communicate)
-        lag = sorted(self._waited)[len(self._waited) * 99 // 100]
-        return lag - float(told), max(self._worked)
-
-
-def engine_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("engine-")]
-
-
-async def test_thirty_tasks_start_and_stop_at_once_without_a_stir(here: Node) -> None:
-    lag = Lag()
-    most = 0
-    try:
-        driven = [await here.drive(here.task(OBEDIENT)) for _ in range(30)]
-        for one in driven:
-            await one.until(State.RUNNING, 60)
-            await traps_set(one)
-            most = max(most, len(engine_threads()))
-        for one in driven:
-            one.order(State.SHUTDOWN)
-            await asyncio.sleep(0)
-        for one in driven:
-            assert (await one.until(State.SHUTDOWN, 60)).container.exit_code == 7
-            most = max(most, len(engine_threads()))
-    finally:
-        own, worked = await lag.stop()
-    assert own < 0.05
-    assert worked < 0.05
-    # Reads, changes, one stop for each task, pulls, and the reader of events.
-    assert most <= 4 + 8 + 30 + 16 + 1
-
-
-async def test_rounds_of_tasks_leave_no_descriptor_and_no_thread(engine: Engine) -> None:
-    def descriptors() -> int:
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
-
-    async def one_round() -> None:
-        async with node(engine.url) as here:
-            controllers = [await here.controller(here.task("exit 0")) for _ in range(3)]
-
-            async def cycle(controller: DockerController) -> None:
-                await controller.prepare()
-                await controller.start()
-                await controller.wait()
-                await controller.remove()
-                await controller.close()
-
-            await asyncio.gather(*(cycle(controller) for controller in controllers))
-
-    await one_round()
-    before = descriptors()
-    counts = []
-    for _ in range(3):
-        await one_round()
-        counts.append(descriptors())
-    assert max(counts) <= before
-
-    async def quiet() -> bool:
-        return not engine_threads()
-
-    await eventually(quiet)
-
-
-# The engine goes away
-
-
-@pytest.fixture
-def own(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An engine of this test's own, that may be stopped, killed and frozen."""
-    try:
-        made = Engine.start(extra=getattr(request, "param", ()))
-    except EngineUnavailableError as error:
-        pytest.skip(f"no engine of our own: {error}")
-    try:
-        import_images(made.url)
-        yield made
-        assert made.process is not None
-        made.process.send_signal(signal.SIGCONT)
-        if made.process.poll() is not None:
-            restart(made)
-        remove_all(made.url)
-    finally:
-        made.stop()
-
-
-async def away(here: Node) -> str:
-    """Describe a node whose engine is away; return the sentence."""
-    with pytest.raises(TemporaryError) as caught:
-        await here.executor.describe()
-    return str(caught.value)
-
-
-async def outage(here: Node, seconds: float) -> float:
-    """Let an outage last, and return how many calls of the engine a second it brought."""
-    before = here.calls
-    await asyncio.sleep(seconds)
-    return (here.calls - before) / seconds
-
-
-async def test_tasks_of_an_engine_that_is_stopped_end_as_their_containers_did(own: Engine) -> None:
-    async with node(own.url) as here:
-        here.count_calls()
-        obedient, brief = await asyncio.gather(
-            here.run(), here.run("trap 'exit 0' TERM; sleep 100000 & wait")
-        )
-        assert own.process is not None
-        own.process.terminate()
-        assert (await obedient.until(State.FAILED, 30)).container.exit_code == 7
-        assert (await brief.until(State.COMPLETE, 30)).container.exit_code == 0
-        await in_thread(own.process.wait)
-        assert re.fullmatch(
-            r"the Docker engine at unix://\S+ cannot be reached: [A-Z][a-z ]+", await away(here)
-        )
-        waiting = await here.drive(here.task("exit 0"))
-        assert await outage(here, 2) <= 5
-        assert waiting.status.state == State.PREPARING
-        assert "cannot be reached" in waiting.status.err
-        await in_thread(restart, own)
-        assert (await waiting.until(State.COMPLETE)).err == ""
-        await here.executor.describe()
-
-
-async def test_tasks_of_an_engine_that_was_killed_end_when_it_is_back(own: Engine) -> None:
-    async with node(own.url) as here:
-        here.count_calls()
-        driven = await asyncio.gather(*(here.run() for _ in range(3)))
-        own.kill()
-        assert await outage(here, 3) <= 2
-        assert "cannot be reached" in await away(here)
-        assert [one.status.state for one in driven] == [State.RUNNING] * 3
-        await in_thread(restart, own)
-        for one in driven:
-            status = await one.until(State.FAILED, 30)
-            assert status.container.exit_code in (7, 137, 255), status
-        await here.executor.describe()
-        assert (await (await here.drive(here.task("exit 0"))).until(State.COMPLETE)).err == ""
-
-
-@pytest.mark.parametrize("own", [("--live-restore",)], indirect=True)
-async def test_containers_that_survive_their_engine_are_found_again(own: Engine) -> None:
-    async with node(own.url) as here:
-        here.count_calls()
-        survivor, victim, stopped = await asyncio.gather(
-            here.run(), here.run("sleep 2; exit 4"), here.run(OBEDIENT)
-        )
-        pid = survivor.status.container.pid
-        own.kill()
-        stopped.order(State.SHUTDOWN)
-        assert await outage(here, 2.5) <= 5
-        assert victim.status.state == State.RUNNING
-        await in_thread(restart, own)
-        assert (await victim.until(State.FAILED)).container.exit_code == 4
-        await stopped.until(State.SHUTDOWN)
-        status = await survivor.controller.container_status()
-        assert status is not None
-        assert (survivor.status.state, status.pid) == (State.RUNNING, pid)
-
-
-async def test_a_frozen_engine_loses_nothing(own: Engine) -> None:
-    async with node(own.url, timeout=2) as here:
-        here.count_calls()
-        survivor, victim, stopped = await asyncio.gather(
-            here.run(), here.run("sleep 1.5; exit 5"), here.run(OBEDIENT)
-        )
-        assert own.process is not None
-        own.process.send_signal(signal.SIGSTOP)
-        stopped.order(State.SHUTDOWN)
-        starting = await here.drive(here.task(OBEDIENT))
-        assert await outage(here, 3.5) <= 5
-        sentence = await away(here)
-        assert re.fullmatch(r"the Docker engine at unix://\S+ did not answer in time", sentence)
-        assert victim.status.state == State.RUNNING
-        own.process.send_signal(signal.SIGCONT)
-        assert (await victim.until(State.FAILED)).container.exit_code == 5
-        assert (await stopped.until(State.SHUTDOWN, 30)).container.exit_code == 7
-        await starting.until(State.RUNNING)
-        assert survivor.status.state == State.RUNNING
-        await here.executor.describe()
-        # And leaving it while it is frozen takes no longer than a moment.
-        own.process.send_signal(signal.SIGSTOP)
-        describing = asyncio.create_task(here.executor.describe())
-        survivor.order(State.SHUTDOWN)
-        await asyncio.sleep(0.2)
-        describing.cancel()
-        began = time.monotonic()
-        await here.stop()
-        here.driven.clear()
-        assert time.monotonic() - began < 1.5 * SCALE
-    assert all(thread.daemon for thread in engine_threads())
