@@ -1,11 +1,7 @@
 """The leader's certificate authority (contract/security.md, 6; cases 30 to 37, 40, 69 to 71, 73)."""
 
 import asyncio
-import contextlib
 import datetime
-import random
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -14,112 +10,24 @@ from swarmkit.api import messages as api
 from swarmkit.ca import issuing
 from swarmkit.ca.bootstrap import root_ca_object
 from swarmkit.ca.certificates import MANAGER_ROLE, WORKER_ROLE, new_request
-from swarmkit.ca.chain import verify_chain
-from swarmkit.ca.credentials import Credentials
 from swarmkit.ca.errors import (
     CaStartingError,
     CaStoppedError,
     CertificateError,
     InvalidRequestError,
     NodeNotFoundError,
-    TooManyRequestsError,
 )
-from swarmkit.ca.issuing import CertificateAuthority, Requester, signer_for, validity_of
+from swarmkit.ca.issuing import Requester, signer_for, validity_of
 from swarmkit.ca.root import Signer
 from swarmkit.identity import is_id
-from swarmkit.store import LeadershipLostError, Store, Tx, Watch
+from swarmkit.store import LeadershipLostError, Watch
 from tests.fakes.loop import VirtualClock
-from tests.fakes.proposer import FakeProposer
+from tests.unit.ca.authority import LOOPBACK, REMOTE, Swarm, leaf_of
 from tests.unit.ca.builders import CLUSTER, NOW, ROOT
 
 State = api.IssuanceStatus
 W, M = api.NodeRole.WORKER, api.NodeRole.MANAGER
-LOOPBACK = Requester(ip="127.0.0.1", from_loopback=True)
-REMOTE = Requester(ip="192.0.2.1")
 HASH = b"$2b$04$r9.fdV3QEIa8kwtcCdQMI.Cxz/AX452so3VwtQxGzPOIh5MPdAFHy"
-
-
-class Swarm:
-    """A store with a cluster object, an authority on it, and what a test asks of them."""
-
-    def __init__(
-        self,
-        clock: VirtualClock,
-        make_signer: Callable[[api.Cluster], Signer | None] = signer_for,
-    ) -> None:
-        self.clock = clock
-        self.store = Store(clock)
-        self.proposer = FakeProposer(self.store)
-        self.store.attach(self.proposer)
-        self.ca = CertificateAuthority(self.store, clock, random.Random(1), CLUSTER, make_signer)
-        self.root_ca = root_ca_object(ROOT.cert_pem, ROOT.key_pem)
-
-    async def create_cluster(self) -> None:
-        spec = api.ClusterSpec(annotations=api.Annotations(name="default"))
-        cluster = api.Cluster(id=CLUSTER, spec=spec, root_ca=self.root_ca, VXLANUDPPort=4790)
-        await self.store.update(lambda tx: tx.create(cluster))
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Swarm"]:
-        task = asyncio.create_task(self.ca.run())
-        await asyncio.sleep(0)
-        try:
-            yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def issue(
-        self, requester: Requester = REMOTE, *, token: str = "", csr: bytes | None = None, **fields: Any
-    ) -> api.Node:
-        request = api.IssueNodeCertificateRequest(
-            token=token, csr=new_request().csr_pem if csr is None else csr, **fields
-        )
-        response = await self.ca.issue(requester, request)
-        assert response.node_membership == self.node(response.node_id).spec.membership
-        return self.node(response.node_id)
-
-    async def status(self, node_id: str) -> api.Node:
-        return await self.ca.certificate_status(node_id, anonymous=True)
-
-    def node(self, node_id: str) -> api.Node:
-        node = self.store.view().get(api.Node, node_id)
-        assert node is not None
-        return node
-
-    async def change(self, node_id: str, change: Callable[[api.Node], object]) -> None:
-        def callback(tx: Tx) -> None:
-            node = api.Node()
-            stored = tx.get(api.Node, node_id)
-            assert stored is not None
-            node.CopyFrom(stored)
-            change(node)
-            tx.update(node)
-
-        await self.store.update(callback)
-
-    async def change_cluster(self, change: Callable[[api.Cluster], object]) -> None:
-        def callback(tx: Tx) -> None:
-            cluster = api.Cluster()
-            stored = tx.get(api.Cluster, CLUSTER)
-            assert stored is not None
-            cluster.CopyFrom(stored)
-            change(cluster)
-            tx.update(cluster)
-
-        await self.store.update(callback)
-
-
-@pytest.fixture
-async def swarm(clock: VirtualClock) -> Swarm:
-    swarm = Swarm(clock)
-    await swarm.create_cluster()
-    return swarm
-
-
-def leaf_of(node: api.Node) -> Credentials:
-    verify_chain(node.certificate.certificate, ROOT.cert_pem, NOW + datetime.timedelta(minutes=1))
-    return Credentials.from_pem(ROOT.cert_pem, node.certificate.certificate, b"")
 
 
 def not_after(node: api.Node) -> datetime.datetime:
@@ -157,26 +65,6 @@ async def test_after_a_rotation_of_one_token_only_the_old_one_is_refused(swarm: 
             await swarm.issue(token=old)
         assert (await swarm.issue(token=new)).role == W
         assert (await swarm.issue(token=swarm.root_ca.join_tokens.manager)).role == M
-
-
-async def test_an_empty_or_huge_request_is_refused_and_makes_no_node(swarm: Swarm) -> None:
-    async with swarm.running():
-        with pytest.raises(InvalidRequestError, match=r"^InvalidArgument$"):
-            await swarm.issue(csr=b"")
-        with pytest.raises(InvalidRequestError, match="over 16384 bytes"):
-            await swarm.issue(csr=b"x" * 20_000)
-        with pytest.raises(InvalidRequestError, match="no availability 9"):
-            await swarm.issue(LOOPBACK, availability=9)
-    assert swarm.store.view().count(api.Node) == 0
-
-
-async def test_garbage_makes_a_node_that_fails(swarm: Swarm) -> None:
-    async with swarm.running():
-        node = await swarm.issue(token=swarm.root_ca.join_tokens.worker, csr=b"garbage")
-        node = await swarm.status(node.id)
-    assert node.certificate.status.state == State.FAILED
-    assert "CSR Decode failed" in node.certificate.status.err
-    assert not node.certificate.certificate
 
 
 async def test_a_caller_with_a_certificate_renews_in_its_observed_role(swarm: Swarm) -> None:
@@ -419,81 +307,6 @@ async def test_a_certificate_made_for_an_older_request_is_not_recorded(swarm: Sw
         assert answer.certificate.csr == second
         issued = x509.load_pem_x509_certificate(answer.certificate.certificate)
         assert issued.public_key() == x509.load_pem_x509_csr(second).public_key()
-
-
-async def test_a_repeated_request_without_a_token_gets_the_same_node(swarm: Swarm) -> None:
-    csr = new_request().csr_pem
-    async with swarm.running():
-        for requester in (LOOPBACK, REMOTE):
-            csr = new_request().csr_pem
-            nodes = [await swarm.issue(requester, csr=csr) for _ in range(100)]
-            assert len({node.id for node in nodes}) == 1
-    async with swarm.running():
-        other_leader = CertificateAuthority(swarm.store, swarm.clock, random.Random(2), CLUSTER)
-        task = asyncio.create_task(other_leader.run())
-        await asyncio.sleep(0)
-        response = await other_leader.issue(REMOTE, api.IssueNodeCertificateRequest(csr=csr))
-        assert response.node_id == nodes[0].id
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_repeated_requests_in_flight_together_get_the_same_node(swarm: Swarm) -> None:
-    csr = new_request().csr_pem
-    async with swarm.running():
-        nodes = await asyncio.gather(*(swarm.issue(REMOTE, csr=csr) for _ in range(10)))
-    assert len({node.id for node in nodes}) == 1
-
-
-@pytest.mark.slow
-async def test_ten_thousand_calls_without_a_token_make_few_nodes_and_do_no_harm(swarm: Swarm) -> None:
-    refused = 0
-    async with swarm.running():
-        for count in range(10_000):
-            requester = Requester(ip=f"10.0.{count // 200}.{count % 200}")
-            try:
-                await swarm.issue(requester, csr=b"different %d" % count)
-            except TooManyRequestsError:
-                refused += 1
-        assert swarm.store.view().count(api.Node) == issuing.MAX_PENDING_NODES
-        assert refused == 10_000 - issuing.MAX_PENDING_NODES
-        node = await swarm.issue(token=swarm.root_ca.join_tokens.worker)
-        assert leaf_of(await asyncio.wait_for(swarm.status(node.id), 1))
-
-
-async def test_one_address_without_a_token_is_held_to_its_rate_and_a_token_is_not(swarm: Swarm) -> None:
-    async with swarm.running():
-        for _ in range(issuing.ANONYMOUS_BURST):
-            await swarm.issue(LOOPBACK)
-        with pytest.raises(TooManyRequestsError, match="from this address"):
-            await swarm.issue(LOOPBACK)
-        await swarm.issue(LOOPBACK, token=swarm.root_ca.join_tokens.worker)
-        await asyncio.sleep(issuing.ANONYMOUS_INTERVAL_SECONDS)
-        await swarm.issue(LOOPBACK)
-
-
-async def test_beyond_the_bound_status_calls_are_answered_at_once(
-    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(issuing, "MAX_ANONYMOUS_WAITERS", 2)
-    monkeypatch.setattr(issuing, "MAX_WAITERS", 3)
-    async with swarm.running():
-        node = await swarm.issue(REMOTE)
-        held = [asyncio.create_task(swarm.status(node.id)) for _ in range(2)]
-        await asyncio.sleep(1)
-        assert (await swarm.status(node.id)).certificate.status.state == State.PENDING
-        held.append(asyncio.create_task(swarm.ca.certificate_status(node.id, anonymous=False)))
-        await asyncio.sleep(1)
-        assert not any(task.done() for task in held)
-        assert await swarm.ca.certificate_status(node.id, anonymous=False)
-        held.pop(0).cancel()
-        await asyncio.sleep(1)
-        held.append(asyncio.create_task(swarm.ca.certificate_status(node.id, anonymous=False)))
-        await asyncio.sleep(1)
-        assert not any(task.done() for task in held)
-        for task in held:
-            task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
 
 
 @pytest.mark.real_time

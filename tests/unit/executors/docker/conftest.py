@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from swarmkit.executors.docker.controller import DockerController
+from tests.fakes.engine import FakeEngine
 from tests.fakes.engine_socket import EngineSocket, engine_socket
+from tests.fakes.loop import VirtualClock
+from tests.unit.executors.docker.controllers import make
 
 
 @pytest.fixture
@@ -27,6 +31,16 @@ async def socket(short_folder: Path) -> AsyncIterator[EngineSocket]:
     """An engine's socket with scripted answers; for tests marked real_time."""
     async with engine_socket(short_folder) as made:
         yield made
+
+
+@pytest.fixture
+async def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def controller(engine: FakeEngine, clock: VirtualClock) -> DockerController:
+    return make(engine, clock)
 
 
 async def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -17,11 +17,6 @@ NO_DEPENDENCIES = cast(Any, None)
 
 
 @pytest.fixture
-async def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 async def executor(engine: FakeEngine, clock: VirtualClock) -> DockerExecutor:
     made = DockerExecutor("unix:///nowhere", clock)
     made._engine = cast(Any, engine)

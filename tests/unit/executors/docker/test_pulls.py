@@ -12,11 +12,6 @@ DIGEST = f"busybox@sha256:{'a' * 64}"
 
 
 @pytest.fixture
-async def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 async def pulls(engine: FakeEngine, clock: VirtualClock) -> Pulls:
     return Pulls(cast(Any, engine), clock)
 

@@ -194,3 +194,11 @@ class World:
             for info in self.state.nodes.slots
             if info is not None and info.node is not None
         }
+
+
+def nodes(names: str, **options: int) -> list[api.Node]:
+    return [node(name, cpus=options.get("cpus", 0)) for name in names]
+
+
+def pending(count: int, service_id: str = "service", prefix: str = "p", **options: object) -> list[api.Task]:
+    return [task(f"{prefix}{number}", service_id, **options) for number in range(count)]  # type: ignore[arg-type]

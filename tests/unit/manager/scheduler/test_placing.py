@@ -6,21 +6,24 @@ from collections.abc import Iterable
 import pytest
 
 from swarmkit.api import messages as api
-from swarmkit.manager.scheduler.decisions import ASSIGNED_TEXT, CONFIRMED_TEXT, Assignment, Retirement
+from swarmkit.manager.scheduler.decisions import ASSIGNED_TEXT, Assignment, Retirement
 from swarmkit.manager.scheduler.generic import discrete
 from swarmkit.manager.scheduler.nodeinfo import NodeInfo
-from tests.unit.manager.scheduler.build import GIB, World, changed, host_port, node, resources, task, values
+from tests.unit.manager.scheduler.build import (
+    GIB,
+    World,
+    changed,
+    host_port,
+    node,
+    nodes,
+    pending,
+    resources,
+    task,
+    values,
+)
 
 RUNNING = api.TaskState.RUNNING
 SHUTDOWN = api.TaskState.SHUTDOWN
-
-
-def nodes(names: str, **options: int) -> list[api.Node]:
-    return [node(name, cpus=options.get("cpus", 0)) for name in names]
-
-
-def pending(count: int, service_id: str = "service", prefix: str = "p", **options: object) -> list[api.Task]:
-    return [task(f"{prefix}{number}", service_id, **options) for number in range(count)]  # type: ignore[arg-type]
 
 
 def running(placed: dict[str, int], service_id: str = "service", **options: object) -> list[api.Task]:
@@ -458,43 +461,7 @@ def test_a_task_that_is_not_known_to_be_old_stays(
     assert world.errors == {"p0": "no suitable node"}
 
 
-# Preassigned tasks
-
-
-def test_a_preassigned_task_is_confirmed_on_its_node_alone() -> None:
-    world = World(*nodes("ab"), task("t", node_id="b"))
-    (decision,) = world.decide()
-    assert isinstance(decision, Assignment)
-    assert decision.node.id == "b"
-    assert decision.status.message == CONFIRMED_TEXT
-    assert not world.state.preassigned
-
-
-def test_a_preassigned_task_comes_before_the_unassigned_ones() -> None:
-    world = World(*nodes("ab", cpus=1), task("free", cpus=1), task("fixed", node_id="a", cpus=1))
-    assert world.tick() == {"fixed": "a", "free": "b"}
-
-
-def test_a_preassigned_task_that_does_not_fit_is_told_why_without_the_wrapper() -> None:
-    world = World(node("a", cpus=1), task("t", node_id="a", cpus=2))
-    assert world.tick() == {}
-    assert world.errors == {"t": "insufficient resources on 1 node"}
-    world.tick()
-    assert world.writes == 1
-    world.update(node("a", cpus=2))
-    assert world.tick() == {"t": "a"}
-
-
-def test_a_task_preassigned_to_an_unknown_node_is_left_alone() -> None:
-    world = World(task("t", node_id="nowhere"))
-    assert world.decide() == []
-    world.create(node("nowhere"))
-    assert world.tick() == {"t": "nowhere"}
-
-
-def test_pending_preassigned_tasks_hold_nothing() -> None:
-    world = World(node("a", cpus=1), task("big", node_id="a", cpus=2), task("small", cpus=1))
-    assert world.tick() == {"small": "a"}
+# One for another
 
 
 def test_one_bad_task_does_not_keep_the_others_from_being_placed(monkeypatch: pytest.MonkeyPatch) -> None:
