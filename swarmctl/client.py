@@ -39,12 +39,18 @@ LOST_CODES = frozenset(
 LOST_SIGNS = ("Socket closed", "Stream removed", "Connection reset", "Broken pipe", "GOAWAY", "RST_STREAM")
 #: What servers say that know nothing of the control API, ours never: the library's own words and Go's.
 FOREIGN_SIGNS = ("Method not found", "unknown service", "unknown method")
+#: What managers say, ours with ABORTED, the original's with UNKNOWN, when an object has changed meanwhile.
+OUT_OF_SEQUENCE = "update out of sequence"
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     # Go servers want an authority that is no path.
     ("grpc.default_authority", "localhost"),
     ("grpc.enable_http_proxy", 0),
 ]
+
+
+class OutOfSequence(Failure):
+    """The object has changed since it was read; nothing was written."""
 
 
 def check_socket(path: str) -> None:
@@ -131,12 +137,15 @@ class Client:
         """Call the manager.
 
         Raises:
+            OutOfSequence: an update came with a version that is not the present one.
             Failure: with the server's sentence, or one about the connection.
         """
         try:
             return method(request, timeout=CALL_TIMEOUT)
         except grpc.RpcError as error:
-            raise Failure(sentence(error, self._path)) from error
+            words = sentence(error, self._path)
+            failure = OutOfSequence if OUT_OF_SEQUENCE in words else Failure
+            raise failure(words) from error
 
     def find(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q) -> R | None:
         """Call a Get; None if there is no such object. Raises as ``call``."""

@@ -8,6 +8,7 @@ import click
 from swarmctl.base import Parsed, Verb
 from swarmctl.client import connect
 from swarmctl.commands.service.options import DURATION, listing, option
+from swarmctl.edit import edit
 from swarmctl.flags import values
 from swarmctl.flags.cluster import merge
 from swarmctl.flags.service import FlagError
@@ -60,16 +61,19 @@ def update(
         manager_unlock_key=rotate_unlock_key,
     )
     with connect(context) as client:
-        found = client.cluster(cluster)
-        try:
-            spec = merge(found.spec, flags)
-        except FlagError as error:
-            raise click.UsageError(str(error)) from error
-        request = api.UpdateClusterRequest(
-            cluster_id=found.id, cluster_version=found.meta.version, spec=spec, rotation=rotation
-        )
-        client.call(client.control.UpdateCluster, request)
-        click.echo(found.id)
+
+        def write(found: api.Cluster) -> str:
+            try:
+                spec = merge(found.spec, flags)
+            except FlagError as error:
+                raise click.UsageError(str(error)) from error
+            request = api.UpdateClusterRequest(
+                cluster_id=found.id, cluster_version=found.meta.version, spec=spec, rotation=rotation
+            )
+            client.call(client.control.UpdateCluster, request)
+            return found.id
+
+        click.echo(edit(lambda: client.cluster(cluster), write))
         if rotate_unlock_key:
             click.echo(unlock_key_line(client.unlock_key()))
     if flags["autolock"] and not rotate_unlock_key and sys.stderr.isatty():

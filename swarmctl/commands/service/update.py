@@ -8,6 +8,7 @@ from swarmctl.base import Failure, Verb
 from swarmctl.client import connect
 from swarmctl.commands.service.options import listing, service_options
 from swarmctl.commands.service.wait import wait_for
+from swarmctl.edit import edit
 from swarmctl.flags.service import FlagError, merge
 from swarmkit.api import messages as api
 
@@ -29,17 +30,21 @@ def update(
     except FlagError as error:
         raise click.UsageError(str(error)) from error
     with connect(context) as client:
-        found = client.service(service)
-        try:
-            spec = merge(found.spec, flags)
-        except FlagError as error:
-            raise click.UsageError(str(error)) from error
-        if spec == found.spec:
-            raise Failure("no changes detected")
-        client.call(
-            client.control.UpdateService,
-            api.UpdateServiceRequest(service_id=found.id, service_version=found.meta.version, spec=spec),
-        )
-        click.echo(found.id)
+
+        def write(found: api.Service) -> str:
+            try:
+                spec = merge(found.spec, flags)
+            except FlagError as error:
+                raise click.UsageError(str(error)) from error
+            if spec == found.spec:
+                raise Failure("no changes detected")
+            client.call(
+                client.control.UpdateService,
+                api.UpdateServiceRequest(service_id=found.id, service_version=found.meta.version, spec=spec),
+            )
+            return found.id
+
+        service_id = edit(lambda: client.service(service), write)
+        click.echo(service_id)
         if wait:
-            wait_for(client, found.id, wait_timeout)
+            wait_for(client, service_id, wait_timeout)
