@@ -72,6 +72,7 @@ class ManagerSupervisor:
         self._manager: RunningManager | None = None
         #: Whether the node has been a worker since its present manager was made.
         self._demoted = False
+        self._renewals = 0
 
     async def start(self) -> None:
         """Start the manager with which the daemon begins.
@@ -104,6 +105,7 @@ class ManagerSupervisor:
 
     def _renewed(self, credentials: Credentials) -> None:
         self._demoted = self._demoted or credentials.role == WORKER_ROLE
+        self._renewals += 1
         self._changed.set()
 
     async def _made(self) -> RunningManager:
@@ -147,8 +149,10 @@ class ManagerSupervisor:
         if await self._until(lambda: self._demoted, ROLE_SECONDS):
             return
         # Removed from the group, and nobody has told why: the certificate says whether it is a worker now.
+        before = self._renewals
         self._demand_renewal()
-        if not await self._until(lambda: self._demoted, ROLE_SECONDS):
+        await self._until(lambda: self._renewals > before, ROLE_SECONDS)
+        if not self._demoted:
             log.warning("still a manager by its certificate: this node joins the group anew")
 
     async def _until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:

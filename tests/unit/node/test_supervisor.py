@@ -150,6 +150,15 @@ async def test_a_removed_manager_whose_certificate_stays_one_joins_anew(manager:
     assert [made.calls for made in manager.managers] == [["start", "erase"], ["start"]]
 
 
+async def test_a_removed_manager_that_is_told_to_stay_one_joins_anew_at_once(manager: Setting) -> None:
+    manager.managers[0].be_removed()
+    await asyncio.sleep(ROLE_SECONDS + 1)
+    assert len(manager.managers) == 1
+    manager.become(MANAGER_ROLE)
+    await asyncio.sleep(0.1)
+    assert len(manager.managers) == 2
+
+
 async def test_promoted_again_after_a_demotion(manager: Setting) -> None:
     for role in (WORKER_ROLE, MANAGER_ROLE, WORKER_ROLE):
         await asyncio.sleep(1)
