@@ -15,7 +15,8 @@ from swarmkit.api import control_pb2_grpc
 from swarmkit.api import messages as api
 from swarmkit.store.store import Store
 from tests.fault.history import NOTHING, History, Operation, Outcome
-from tests.integration.harness import SCALE, eventually
+from tests.integration.harness import eventually
+from tests.scale import SCALE
 
 #: The label of a service that is the value of a register.
 LABEL = "value"

@@ -37,9 +37,10 @@ from tests.fault.groups import (
 from tests.fault.sharing import SharedGroup
 from tests.fault.volumes import hanging, managers_on_volumes, skip_unless_freezable
 from tests.integration.bad_input import assert_ended
-from tests.integration.harness import SCALE, eventually
+from tests.integration.harness import eventually
 from tests.integration.managers import REACHABLE, Managers
 from tests.ports import free_port
+from tests.scale import SCALE
 
 pytestmark = pytest.mark.slow
 
@@ -129,10 +130,8 @@ def comes_back_with_everything(
     leader, away = swarm.leader(), swarm.followers()[0]
     fall_behind(swarm, away, entries, kept)
     swarm.restart(away).wait_for_log("listening for nodes")
-    listening = time.monotonic()
-    assert wait_equal(swarm, clients, within) >= entries
-    assert time.monotonic() - listening <= within * SCALE
-    swarm.daemons[away].wait_for_log("installed the leader's snapshot", 5)
+    swarm.daemons[away].wait_for_log("installed the leader's snapshot", within)
+    assert wait_equal(swarm, clients) >= entries
     swarm.wait_members(3)
     assert swarm.leader(away) == leader
 
@@ -228,9 +227,10 @@ def test_a_damaged_log_or_snapshot_is_refused_and_left_as_it_is(swarm: Managers,
         is_refused(swarm, "damaged")
         (state / "snapshot").rename(snapshot)
         # What a crash leaves of a snapshot that is being written has another name.
-        (snapshot.parent / f"{TEMPORARY_PREFIX}{snapshot.name}").write_bytes(b"half")
+        half = snapshot.parent / f"{TEMPORARY_PREFIX}{snapshot.name}"
+        half.write_bytes(b"half")
     come_back(swarm, [DAMAGED])
-    assert [path.name for path in snapshot.parent.iterdir() if path.name.startswith(".")] == []
+    assert not half.exists()
     wait_equal(swarm, trial(swarm, "sound-again"))
     logs.check(but=DAMAGES)
 

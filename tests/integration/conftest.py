@@ -53,12 +53,11 @@ def docker_swarm(short_folder: Path, engine: Engine) -> Iterator[Swarm]:
 
 @pytest.fixture(scope="module")
 def trio() -> Iterator[Swarm]:
-    """Three nodes that the tests of a module share, whose tasks are local processes; heartbeats are short."""
+    """Three nodes that the tests of a module share, whose tasks are local processes."""
     folder = Path(tempfile.mkdtemp(prefix="swk-", dir="/tmp"))
     with swarm(folder) as made:
         made.found()
         workers = [made.join("node-2"), made.join("node-3")]
-        made.ok("cluster update --heartbeatperiod 1s")
         for worker in workers:
             worker.wait_ready()
         yield made

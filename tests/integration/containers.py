@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from swarmkit.executors.docker.controller import DockerController
 from swarmkit.executors.docker.executor import DockerExecutor
 from swarmkit.identity import new_id
 from tests.engine import START_SECONDS, Engine, answers
-from tests.integration.harness import SCALE
+from tests.scale import SCALE
 
 Json = dict[str, Any]
 State = api.TaskState
@@ -28,6 +29,11 @@ State = api.TaskState
 #: Ends with code 7 when told to stop; without a trap, a container's first process ignores SIGTERM.
 OBEDIENT = "trap 'exit 7' TERM; sleep 100000 & wait"
 STUBBORN = "trap '' TERM; sleep 100000"
+
+
+def when_told(action: str) -> str:
+    """Return the script of a container that runs ``action`` when ``tell`` tells it to, else is obedient."""
+    return f"trap '{action}' USR1; trap 'exit 7' TERM; sleep 100000 & wait; wait"
 
 
 class Driven:
@@ -140,14 +146,22 @@ class Node:
         await self.executor.close()
 
 
-async def traps_set(driven: Driven) -> None:
+async def traps_set(driven: Driven, pid: int = 0) -> None:
     """Wait until a container's shell has come to its traps; its engine's host is this one."""
-    process = Path(f"/proc/{driven.status.container.pid}/status")
+    process = Path(f"/proc/{pid or driven.status.container.pid}/status")
+    traps = driven.task.spec.container.command[-1].count("trap ")
 
     async def caught() -> bool:
-        return _handled_signals(process) != 0
+        return _handled_signals(process).bit_count() >= traps
 
     await eventually(caught)
+
+
+async def tell(driven: Driven, pid: int = 0) -> None:
+    """Have a container do what ``when_told`` says; ``pid`` is needed as long as its task is not RUNNING."""
+    pid = pid or driven.status.container.pid
+    await traps_set(driven, pid)
+    os.kill(pid, signal.SIGUSR1)
 
 
 def _handled_signals(process: Path) -> int:

@@ -12,9 +12,10 @@ import grpc
 from swarmkit.api import control_pb2_grpc
 from swarmkit.api import messages as api
 from tests.integration.harness import eventually
+from tests.scale import SCALE
 
 #: Longest wait for an answer, in seconds.
-CALL_TIMEOUT = 10.0
+CALL_TIMEOUT = 10.0 * SCALE
 RUNNING = api.TaskState.RUNNING
 
 

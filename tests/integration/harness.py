@@ -1,6 +1,7 @@
 """Real daemons and the real command line, as a user runs them."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -25,11 +26,10 @@ from swarmctl.main import main as swarmctl
 from swarmkit.clock import SystemClock
 from swarmkit.executors.process.process import LocalProcess
 from tests.ports import free_port
+from tests.scale import SCALE
 
 T = TypeVar("T")
 
-#: One multiplier for every deadline, for slow machines.
-SCALE = float(os.environ.get("SWARMKIT_TEST_TIMEOUT_SCALE", "1"))
 BIN = Path(sys.executable).parent
 
 
@@ -244,12 +244,25 @@ def end_processes(folder: Path) -> None:
             process = LocalProcess(directory, threads, SystemClock())
 
         def settled(process: LocalProcess = process) -> None:
-            # A supervisor that was started a moment before its daemon was killed holds the lock already.
-            assert process.started or not (process.directory / "lock").exists()
+            # A supervisor that was started a moment before its daemon was killed holds the lock already; one
+            # that could not start the process has let go of it.
+            assert process.started or not _is_locked(process.directory / "lock")
 
         eventually(settled, 5, "a supervisor that is starting says whom it runs")
         if (record := process.record()) is not None:
             record.process.send(signal.SIGKILL)  # its supervisor ends with it
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether a process holds a lock on a file."""
+    if not path.exists():
+        return False
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def remove_containers(engine: str, folder: Path) -> None:

@@ -40,7 +40,10 @@ def key_block(fresh: Swarm) -> pem.PemBlock:
 def headers(fresh: Swarm, unlock_key: str = "") -> KeyHeaders:
     """Read the manager's data keys in a copy: a reader completes what the daemon is in the middle of."""
     with tempfile.TemporaryDirectory() as copy:
-        shutil.copytree(fresh.folder / "node-1" / "certificates", copy, dirs_exist_ok=True)
+        try:
+            shutil.copytree(fresh.folder / "node-1" / "certificates", copy, dirs_exist_ok=True)
+        except shutil.Error as error:
+            raise AssertionError(f"the daemon is in the middle of a write: {error}") from error
         file = KeyFile(Path(copy), parse_unlock_key(unlock_key) if unlock_key else b"")
         try:
             assert file.read() is not None

@@ -23,7 +23,8 @@ from tests.integration.bad_input import (
     many,
     short_directory,
 )
-from tests.integration.harness import BIN, SCALE, Daemon, Swarm, end_processes, eventually, invoke, run, swarm
+from tests.integration.harness import BIN, Daemon, Swarm, end_processes, eventually, invoke, run, swarm
+from tests.scale import SCALE
 
 pytestmark = pytest.mark.slow
 
@@ -307,7 +308,9 @@ def test_a_directory_of_another_user_is_refused(founded: Founded, place: Place) 
     }
     for name, words in cases.items():
         flags = f"-d {place.folder}/{name} --listen-remote-api 127.0.0.1:0 --executor process".split()
-        done = subprocess.run([*nobody, *flags], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*nobody, *flags], capture_output=True, text=True, timeout=60 * SCALE, check=False
+        )
         assert_plain(done.stderr)
         assert done.returncode == FAILED, done.stderr
         assert words in done.stderr.splitlines()[-1]
@@ -449,9 +452,9 @@ def test_a_signal_ends_a_daemon_whatever_it_waits_for(number: signal.Signals, pl
             folder / "b.log",
         )
         with ended(nowhere, silent):
-            nowhere.start().wait_for_log("the swarm's root certificate did not come")
             silent.start()
             with mute.accept()[0]:  # a connection that will never be answered
+                nowhere.start().wait_for_log("the swarm's root certificate did not come")
                 assert_stops(nowhere, number)
                 assert_stops(silent, number)
         assert_stops(pending, number)

@@ -118,7 +118,11 @@ def test_a_promoted_node_whose_port_is_in_use_goes_on_as_a_worker_and_tries_agai
 def test_the_only_manager_without_its_log_does_not_begin_another_swarm(pair: Managers) -> None:
     with managers(1) as swarm:
         state = swarm.folder / "node-1"
-        eventually(lambda: (state / "state.json").read_text(), 10, "the node remembers its manager: itself")
+
+        def remembers() -> None:
+            assert (state / "state.json").exists()
+
+        eventually(remembers, 10, "the node remembers its manager: itself")
         swarm.daemons["node-1"].kill()
         shutil.rmtree(state / "raft")
         kept = {path: path.read_bytes() for path in (state / "certificates").iterdir()}

@@ -21,6 +21,7 @@ from tests.integration.containers import (
     node,
     traps_set,
 )
+from tests.scale import SCALE
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("tidied")]
 
@@ -34,6 +35,10 @@ while not select.select([sys.stdin], [], [], 0)[0]:
     waited.append(time.monotonic() - before - 0.005)
 print(sorted(waited)[len(waited) * 99 // 100])
 """
+
+
+#: What a call of the engine takes at least that changes something; a reader's loop never works so long.
+BLOCKING_SECONDS = 0.05 * SCALE
 
 
 class Lag:
@@ -57,14 +62,14 @@ class Lag:
             self._waited.append(time.monotonic() - wall - 0.005)
             self._worked.append(time.thread_time() - work)
 
-    async def stop(self) -> tuple[float, float]:
-        """Return the loop's own lag (one in a hundred was longer), and its longest work between two looks."""
+    async def stop(self) -> tuple[float, int]:
+        """Return the loop's own lag (one in a hundred was longer), and how often it worked for too long."""
         self._task.cancel()
         await asyncio.wait([self._task])
         gc.unfreeze()
         told, _ = await in_thread(self._idle.communicate)
         lag = sorted(self._waited)[len(self._waited) * 99 // 100]
-        return lag - float(told), max(self._worked)
+        return lag - float(told), sum(worked >= BLOCKING_SECONDS for worked in self._worked)
 
 
 async def test_thirty_tasks_start_and_stop_at_once_without_a_stir(here: Node) -> None:
@@ -84,8 +89,9 @@ async def test_thirty_tasks_start_and_stop_at_once_without_a_stir(here: Node) ->
             most = max(most, len(engine_threads()))
     finally:
         own, worked = await lag.stop()
-    assert own < 0.05
-    assert worked < 0.05
+    assert own < BLOCKING_SECONDS
+    # Whatever blocks the loop for one task does so thirty times.
+    assert worked < 5
     # Reads, changes, one stop for each task, pulls, and the reader of events.
     assert most <= 4 + 8 + 30 + 16 + 1
 
@@ -108,15 +114,13 @@ async def test_rounds_of_tasks_leave_no_descriptor_and_no_thread(engine: Engine)
 
             await asyncio.gather(*(cycle(controller) for controller in controllers))
 
-    await one_round()
-    before = descriptors()
-    counts = []
-    for _ in range(3):
-        await one_round()
-        counts.append(descriptors())
-    assert max(counts) <= before
-
     async def quiet() -> bool:
         return not engine_threads()
 
-    await eventually(quiet)
+    async def left() -> int:
+        await one_round()
+        await eventually(quiet)
+        return descriptors()
+
+    before = await left()
+    assert max([await left() for _ in range(3)]) <= before

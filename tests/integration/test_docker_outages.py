@@ -19,8 +19,10 @@ from tests.integration.containers import (
     node,
     remove_all,
     restart,
+    tell,
+    when_told,
 )
-from tests.integration.harness import SCALE
+from tests.scale import SCALE
 
 pytestmark = pytest.mark.docker
 
@@ -102,10 +104,11 @@ async def test_containers_that_survive_their_engine_are_found_again(own: Engine)
     async with node(own.url) as here:
         here.count_calls()
         survivor, victim, stopped = await asyncio.gather(
-            here.run(), here.run("sleep 2; exit 4"), here.run(OBEDIENT)
+            here.run(), here.run(when_told("exit 4")), here.run(OBEDIENT)
         )
         pid = survivor.status.container.pid
         own.kill()
+        await tell(victim)
         stopped.order(State.SHUTDOWN)
         assert await outage(here, 2.5) <= 5
         assert victim.status.state == State.RUNNING
@@ -121,10 +124,11 @@ async def test_a_frozen_engine_loses_nothing(own: Engine) -> None:
     async with node(own.url, timeout=2) as here:
         here.count_calls()
         survivor, victim, stopped = await asyncio.gather(
-            here.run(), here.run("sleep 1.5; exit 5"), here.run(OBEDIENT)
+            here.run(), here.run(when_told("exit 5")), here.run(OBEDIENT)
         )
         assert own.process is not None
         own.process.send_signal(signal.SIGSTOP)
+        await tell(victim)
         stopped.order(State.SHUTDOWN)
         starting = await here.drive(here.task(OBEDIENT))
         assert await outage(here, 3.5) <= 5

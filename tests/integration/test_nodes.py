@@ -87,7 +87,6 @@ def test_a_new_node_gets_the_tasks_of_global_services(local_swarm: Swarm) -> Non
 
 def test_a_node_is_removed_when_it_is_down_and_joins_anew(local_swarm: Swarm) -> None:
     local_swarm.found()
-    local_swarm.ok("cluster update --heartbeatperiod 500ms")
     worker = local_swarm.join("node-2").wait_ready()
     control = Control(local_swarm.socket)
     removed = control.wait_node("node-2", api.NodeStatus.READY).id
@@ -97,6 +96,7 @@ def test_a_node_is_removed_when_it_is_down_and_joins_anew(local_swarm: Swarm) ->
     manager = local_swarm.ctl("node rm -f node-1")
     assert manager.code == 1
     assert "must be demoted to worker before removal" in manager.err
+    local_swarm.ok("cluster update --heartbeatperiod 500ms")
     assert worker.stop() == 0
     control.wait_node("node-2", DOWN)
     assert row_of(local_swarm, "node-2")["Status"] == "DOWN"
@@ -109,7 +109,6 @@ def test_a_node_is_removed_when_it_is_down_and_joins_anew(local_swarm: Swarm) ->
 
 def test_a_node_removed_by_force_is_locked_out(local_swarm: Swarm) -> None:
     local_swarm.found()
-    local_swarm.ok("cluster update --heartbeatperiod 500ms")
     worker = local_swarm.join("node-2").wait_ready()
     control = Control(local_swarm.socket)
     control.wait_node("node-2", api.NodeStatus.READY)

@@ -33,7 +33,9 @@ def ctl(command: str) -> Result:
 
 
 def tasks(service: str = "redis") -> list[dict[str, str]]:
-    return table(ctl(f"swarmctl service inspect {service}").out.split("\n\n", 1)[1])
+    _, found, rows = ctl(f"swarmctl service inspect {service}").out.partition("\n\n")
+    assert found, f"{service} has no task yet"
+    return table(rows)
 
 
 def all_running(count: int, image: str, timeout: float = 60) -> list[dict[str, str]]:

@@ -143,8 +143,8 @@ def test_an_update_that_fails_is_rolled_back(trio: Swarm, control: Control) -> N
     before = control.wait_running("web", 3)
     failed = trio.ctl(
         "service update web --image local:bad --command no-such-program --update-on-failure rollback"
-        " --wait --wait-timeout 20s",
-        timeout=30,
+        " --wait --wait-timeout 40s",
+        timeout=50,
     )
     assert failed.code == 1
     assert "Error: the service does not converge: update rolled back" in failed.err

@@ -96,7 +96,9 @@ def test_an_engine_joins_runs_tasks_is_drained_and_leaves(local_swarm: Swarm, pe
     swarm.ok(f"service create --name failing --image busybox:test {failing} {here}")
 
     def failed() -> None:
-        (task,) = swarm.json("service inspect failing --all")["tasks"]
+        tasks = swarm.json("service inspect failing --all")["tasks"]
+        assert len(tasks) == 1
+        (task,) = tasks
         assert task["status"]["state"] == "FAILED", task["status"]
         assert task["status"]["container"]["exit_code"] == 3
         assert "non-zero exit (3)" in task["status"]["err"]

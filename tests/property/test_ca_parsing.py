@@ -50,7 +50,7 @@ blocks = st.builds(PemBlock, LABELS, st.binary(max_size=80)).map(pem.encode)
 
 
 @given(st.one_of(st.binary(), blocks, mutations(LEAF.cert_pem), mutations(ROOT.cert_pem)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_a_chain_and_a_root_or_a_certificate_error(data: bytes) -> None:
     with contextlib.suppress(CertificateError):
         verify_chain(data, ROOT.cert_pem, NOW)
@@ -59,14 +59,14 @@ def test_any_bytes_are_a_chain_and_a_root_or_a_certificate_error(data: bytes) ->
 
 
 @given(st.one_of(st.binary(), blocks, mutations(CSR)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_a_request_or_a_certificate_error(data: bytes) -> None:
     with contextlib.suppress(CertificateError):
         parse_request(data)
 
 
 @given(mutations(LEAF.cert_pem))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_changed_certificate_never_verifies(data: bytes) -> None:
     try:
         verify_chain(data, ROOT.cert_pem, NOW)
@@ -132,7 +132,7 @@ def test_what_was_sealed_opens_and_what_was_altered_does_not(
 
 
 @given(st.one_of(st.binary(), blocks, mutations(LEAF.key_pem)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_a_key_file_or_a_state_directory_error(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "swarm-node.crt").write_bytes(LEAF.cert_pem)

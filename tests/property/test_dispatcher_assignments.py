@@ -52,7 +52,7 @@ def change(tx: Tx, item: tuple[str, str, int, set[str], set[str], int]) -> None:
     tx.update(task)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(schedules, st.integers(0, 11))
 def test_differences_lead_to_what_the_store_says(
     schedule: list[list[tuple[str, str, int, set[str], set[str], int]]], connects_at: int

@@ -134,7 +134,7 @@ async def play(managers: int, steps: list[Step]) -> None:
     await swarm.end()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from([3, 5, 4, 2, 1]), st.lists(STEPS, min_size=5, max_size=25))
 @example(3, [("away", None, {"n1"}, 0.3), ("wish", "n2", WORKER, 0.3)])
 def test_the_quorum_stays_and_wishes_are_met_in_the_end(managers: int, steps: list[Step]) -> None:

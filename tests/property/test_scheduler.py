@@ -133,7 +133,7 @@ class History:
 
 
 @given(steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_accounts_are_what_the_stored_tasks_make_whatever_happened(history: list[tuple[str, object]]) -> None:
     played = History()
     for kind, argument in history:
@@ -142,7 +142,7 @@ def test_accounts_are_what_the_stored_tasks_make_whatever_happened(history: list
 
 
 @given(steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_after_a_tick_no_waiting_task_fits_anywhere_and_each_is_told_the_state_it_is_in(
     history: list[tuple[str, object]],
 ) -> None:
@@ -189,7 +189,7 @@ def reference(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 12)), min_size=1, max_size=6),
     st.integers(0, 20),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_group_is_spread_as_by_placing_one_task_at_a_time_on_the_best_node(
     cluster: list[tuple[int, int, int]], count: int
 ) -> None:
@@ -217,7 +217,7 @@ def test_a_group_is_spread_as_by_placing_one_task_at_a_time_on_the_best_node(
 @given(
     st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=6)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_branches_are_levelled_as_far_as_they_have_room(cluster: list[tuple[str, int, int]]) -> None:
     world = World(services=[api.Service(id="service")])
     for number, (az, own, room) in enumerate(cluster):

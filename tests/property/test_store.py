@@ -238,7 +238,7 @@ async def run(script: list[tuple[str, Any]]) -> None:
     machine.store.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(steps, max_size=25))
 def test_the_store_agrees_with_a_naive_model(script: list[tuple[str, Any]]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

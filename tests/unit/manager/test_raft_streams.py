@@ -11,6 +11,7 @@ import pytest
 
 from swarmkit.api import messages as api
 from swarmkit.net.channels import member_channel
+from swarmkit.raft import stream
 from swarmkit.raft.messages import Append, Envelope
 from swarmkit.raft.pipes import CallerPipe, GrpcDialler
 from swarmkit.raft.records import Entry
@@ -75,7 +76,7 @@ async def test_a_connection_that_carries_nothing_is_noticed_at_both_ends_and_rep
     began = loop.time()
     for site, other in ((first, second), (second, first)):
         await until(lambda site=site, other=other: not site.node.mailbox.is_connected(other.node.raft_id))  # type: ignore[misc]
-    assert 1.4 < loop.time() - began < 4.0
+    assert 1.4 < loop.time() - began < 8.0
     for proxy in managers.proxies:
         proxy.flowing.set()
     await managers.settled(first, second)
@@ -98,8 +99,9 @@ def pairs(first: Site, second: Site) -> list[tuple[Site, Site]]:
 
 
 async def test_what_is_too_much_for_a_peer_that_does_not_read_is_dropped_with_its_stream(
-    managers: Managers,
+    managers: Managers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream, "SILENT_BEATS", 40)  # its silence is not what ends it here
     first, second = await managers.proxied_pair()
     for proxy in managers.proxies:
         proxy.flowing.clear()
@@ -151,7 +153,7 @@ async def test_the_end_leaves_no_task_and_no_socket(managers: Managers) -> None:
     await asyncio.sleep(0.3)
     began = asyncio.get_running_loop().time()
     await managers.close()
-    assert asyncio.get_running_loop().time() - began < 2
+    assert asyncio.get_running_loop().time() - began < 5  # no grace is waited out
     await until(lambda: not connections())
     ours = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("raft-")]
     assert ours == []

@@ -26,6 +26,7 @@ from swarmkit.net.leaders import Leaders
 from swarmkit.net.limits import Limits
 from swarmkit.net.server import ApiServer
 from tests.fakes.pki import FakeAuthority
+from tests.scale import SCALE
 
 PREFACE_AND_SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
@@ -197,7 +198,7 @@ async def failure(call: Awaitable[object]) -> grpc.aio.AioRpcError:
 
 async def eventually(check: Callable[[], bool], timeout: float = 10.0) -> None:
     """Wait until ``check`` holds: for what another thread or the kernel does."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(timeout * SCALE):
         while not check():  # noqa: ASYNC110 - what is waited for happens outside this loop
             await asyncio.sleep(0.01)
 

@@ -223,7 +223,7 @@ async def read_pings(reader: asyncio.StreamReader, count: int) -> bytes:
 async def test_a_silent_client_is_dropped_after_the_opening_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with ServedApi(tmp_path, Limits(opening_seconds=0.2)) as served:
+    async with ServedApi(tmp_path, Limits(opening_seconds=1.0)) as served:
         async with (
             opened(asyncio.open_connection("127.0.0.1", served.port)) as (plain, _),
             opened(tls_connection(served.port, client_context())) as (tls, _),
@@ -232,7 +232,7 @@ async def test_a_silent_client_is_dropped_after_the_opening_time(
             for reader in (plain, tls, local):
                 assert await read_all(reader) == b""
         await eventually(lambda: served.remote.open_connections + served.control.open_connections == 0)
-    assert [line["error"] for line in warnings(caplog)] == ["no complete handshake within 0.2 s"] * 3
+    assert [line["error"] for line in warnings(caplog)] == ["no complete handshake within 1 s"] * 3
 
 
 async def test_one_address_cannot_hold_more_than_its_share_without_a_certificate(
@@ -256,7 +256,7 @@ async def test_one_address_cannot_hold_more_than_its_share_without_a_certificate
 
 @pytest.mark.parametrize(
     "limits",
-    [Limits(anonymous_idle_seconds=0.1), Limits(anonymous_seconds=0.1)],
+    [Limits(anonymous_idle_seconds=1.0), Limits(anonymous_seconds=1.0)],
     ids=["idle", "whole life"],
 )
 async def test_a_connection_without_certificate_does_not_live_for_ever(
@@ -445,16 +445,20 @@ async def test_what_is_left_when_one_direction_has_ended_is_cut_after_a_while() 
 
 async def test_a_process_out_of_descriptors_waits_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     async with Inner() as inner:
-        with socket.socket() as client:
+        with socket.socket() as client, contextlib.ExitStack() as taken:
             client.setblocking(False)
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             try:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), hard))
+                with contextlib.suppress(OSError):
+                    while True:  # what is free below
+                        taken.callback(os.close, os.dup(client.fileno()))
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", inner.port))
                 await eventually(lambda: bool(warnings(caplog)))
                 assert inner.gateway.open_connections == 0
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                taken.close()
             await eventually(lambda: inner.gateway.open_connections == 1)
     assert warnings(caplog)[0]["error"] == "Too many open files"
 

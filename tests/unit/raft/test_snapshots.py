@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
@@ -97,7 +97,6 @@ def test_a_full_disk_leaves_the_older_snapshot_and_no_leftover() -> None:
     assert len(disk.paths("")) == 1
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(SMALL) - 1), st.integers(1, 255))
 def test_a_flipped_byte_is_noticed_wherever_it_is(position: int, flip: int) -> None:
     damaged = bytearray(SMALL)

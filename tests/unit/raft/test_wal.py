@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmkit.ca.cipher import RecordCipher
@@ -277,7 +277,6 @@ def records() -> st.SearchStrategy[list[list[int]]]:
     return st.lists(st.lists(st.integers(-3, 4), min_size=1, max_size=5), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(records(), st.integers(1, 60), st.integers(0, 2**32))
 def test_after_a_power_cut_the_log_is_a_state_between_the_last_sync_and_the_cut(
     plan: list[list[int]], cut: int, seed: int

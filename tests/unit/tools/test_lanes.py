@@ -16,13 +16,13 @@ import time, pytest
 
 @pytest.fixture
 def made():
-    open("{folder}/made", "w").close()
     yield
     open("{folder}/removing", "w").close()
     time.sleep(0.5)  # a second interrupt would end this
     open("{folder}/removed", "w").close()
 
 def test_waits(made):
+    open("{folder}/made", "w").close()
     time.sleep(60)
 """
 

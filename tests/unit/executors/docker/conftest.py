@@ -15,6 +15,7 @@ from swarmkit.executors.docker.controller import DockerController
 from tests.fakes.engine import FakeEngine
 from tests.fakes.engine_socket import EngineSocket, engine_socket
 from tests.fakes.loop import VirtualClock
+from tests.scale import SCALE
 from tests.unit.executors.docker.controllers import make
 
 
@@ -45,7 +46,7 @@ def controller(engine: FakeEngine, clock: VirtualClock) -> DockerController:
 
 async def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait until ``check`` holds, which a thread is about to bring about."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * SCALE):
         while not check():  # noqa: ASYNC110 - a thread cannot set an event of the loop's
             await asyncio.sleep(0.005)
 

@@ -155,7 +155,7 @@ async def test_closing_does_not_wait_for_an_engine_that_says_nothing(
     socket.silent.add("GET /version")
     following = Following(socket.url)
     await eventually(lambda: socket.count("GET /version") == 1)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):  # a minute is how long the engine may say nothing
         await following.close()
     (left,) = [thread for thread in threading.enumerate() if thread.name == "engine-events"]
     assert left.daemon

@@ -204,15 +204,15 @@ async def test_a_task_without_command_idles_until_stopped_and_says_so(bench: Ben
 async def test_shutdown_sends_the_stop_signal_first(bench: Bench) -> None:
     task = make_task("t")
     task.spec.container.command.extend(
-        ["sh", "-c", "trap 'echo bye; exit 5' USR1; while :; do sleep 0.05; done"]
+        ["sh", "-c", "trap 'echo bye; exit 5' USR1; echo ready; while :; do sleep 0.05; done"]
     )
     task.spec.container.stop_signal = "SIGUSR1"
     controller = await bench.of(task)
     await controller.prepare()
     await controller.start()
-    await asyncio.sleep(0.2)  # the shell sets its trap
+    await until(lambda: bench.output() == "ready\n", 10)
     await controller.shutdown()
-    assert bench.output() == "bye\n"
+    assert bench.output() == "ready\nbye\n"
     status = await controller.container_status()
     assert status is not None
     assert status.exit_code == 5
@@ -230,7 +230,7 @@ async def test_shutdown_kills_what_ignores_the_signal_and_its_whole_group(bench:
     status = await controller.container_status()
     assert status is not None
     assert status.exit_code == 137
-    assert not background.alive
+    await until(lambda: not background.alive, 10)
 
 
 async def test_what_a_process_leaves_in_its_group_ends_with_it(bench: Bench) -> None:
@@ -281,7 +281,8 @@ async def test_a_start_that_was_cancelled_is_found_by_the_next_one(bench: Bench)
     controller = await bench.controller("sleep", "60")
     await controller.prepare()
     start = asyncio.ensure_future(controller.start())
-    await until((bench.directory / "t" / "supervisor.log").exists, 10)
+    while controller._process._launching is None:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
@@ -337,17 +338,22 @@ from tests.unit.executors.process.test_executor import Bench
 async def main():
     bench = Bench(Path(sys.argv[1]))
     await bench.executor.start()
-    await bench.started("sh", "-c", "echo before; sleep 0.6; echo after; exit 7")
+    await bench.started("sh", "-c", sys.argv[2])
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
 
 
-async def test_a_process_outlives_the_kill_of_its_daemon_with_output_and_exit_code(bench: Bench) -> None:
-    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(bench.directory))
+async def test_a_process_outlives_the_kill_of_its_daemon_with_output_and_exit_code(
+    bench: Bench, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    script = f"echo before; until [ -e {go} ]; do sleep 0.05; done; echo after; exit 7"
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(bench.directory), script)
     assert await daemon.wait() == -signal.SIGKILL
     assert bench.identity().alive
+    go.touch()
     controller = await bench.controller("sh")
     with pytest.raises(AlreadyDoneError):
         await controller.start()

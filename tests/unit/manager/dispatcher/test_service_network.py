@@ -1,7 +1,7 @@
 """The service behind the real gateway and gRPC: what only the network can show."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import TypeVar
 
 import grpc
@@ -18,11 +18,19 @@ from swarmkit.net import channels
 from swarmkit.net.server import ApiServer
 from tests.fakes.loop import VirtualClock
 from tests.fakes.pki import FakeAuthority
+from tests.scale import SCALE
 from tests.unit.manager.dispatcher.bench import Bench, cluster, node, status, task
 
 M = TypeVar("M")
 pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 WORKER = "worker-1"
+
+
+async def eventually(check: Callable[[], bool]) -> None:
+    """Wait until ``check`` holds."""
+    async with asyncio.timeout(10 * SCALE):
+        while not check():  # noqa: ASYNC110 - the network decides when
+            await asyncio.sleep(0.01)
 
 
 async def take(stream: AsyncIterable[M]) -> M:
@@ -66,8 +74,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     made = Served()
     await made.start()
-    async with asyncio.timeout(20):
-        yield made
+    yield made
     await made.stop()
 
 
@@ -83,8 +90,7 @@ async def test_a_worker_registers_is_assigned_a_task_and_reports_it(served: Serv
     report = api.UpdateTaskStatusRequest(session_id=first.session_id)
     report.updates.add(task_id="t", status=status(api.TaskState.RUNNING))
     await served.stub.UpdateTaskStatus(report)
-    await asyncio.sleep(0.2)
-    assert served.bench.task("t").status.state == api.TaskState.RUNNING
+    await eventually(lambda: served.bench.task("t").status.state == api.TaskState.RUNNING)
     session.cancel()
     assignments.cancel()
 
@@ -114,9 +120,6 @@ async def test_a_worker_that_vanishes_leaves_no_stream_behind(served: Served) ->
     await take(served.stub.Assignments(api.AssignmentsRequest(session_id=session_id)))
     assert len(served.bench.store._hub) == watchers + 1
     await served.channel.close()
-    for _ in range(100):
-        await asyncio.sleep(0.01)
-        if len(served.bench.store._hub) == watchers:
-            break
-    assert len(served.bench.store._hub) == watchers
-    assert served.bench.dispatcher.tenure._calls == 0
+    await eventually(
+        lambda: len(served.bench.store._hub) == watchers and served.bench.dispatcher.tenure._calls == 0
+    )
