@@ -50,14 +50,15 @@ from swarmkit.manager.rolemanager import RoleManager
 from swarmkit.manager.scheduler import Scheduler
 from swarmkit.manager.seed import OwnNode, seed
 from swarmkit.net.address import split_address
+from swarmkit.net.frames import Frames
 from swarmkit.net.remotes import Remote
 from swarmkit.net.server import ApiServer
 from swarmkit.raft import service_pb2_grpc
 from swarmkit.raft.config import RaftConfig, SnapshotPolicy
 from swarmkit.raft.errors import RaftError
-from swarmkit.raft.links import GrpcLinks
+from swarmkit.raft.links import Links
 from swarmkit.raft.node import JoinReply, RaftNode
-from swarmkit.raft.pipes import GrpcDialler
+from swarmkit.raft.pipes import FramePipe, TlsDialler
 from swarmkit.store import ProposalError, Store, Tx
 
 log = get_logger(__name__)
@@ -133,7 +134,7 @@ class Manager:
         self._cluster_id = credentials.current.organization
         self._node_id = credentials.current.node_id
         self.store = Store(clock)
-        self._links = GrpcLinks(GrpcDialler(credentials), clock, rng)
+        self._links = Links(TlsDialler(credentials), clock, rng)
         self._place = Place(self._ask, contacts, RaftIdFile(config.state_dir / CERTIFICATES), clock)
         self._raft = self._make_raft()
         self.store.attach(self._raft)
@@ -301,11 +302,15 @@ class Manager:
         add(health_pb2_grpc.add_HealthServicer_to_server, self._local_health, remote=False)
         add(
             service_pb2_grpc.add_RaftServicer_to_server,
-            RaftService(self._raft, self._links, grpc_probe(self._credentials), self._join_refusal),
+            RaftService(self._raft, grpc_probe(self._credentials), self._join_refusal),
             local=False,
             forward={"Join", "Leave"},
             roles_by_store=False,
         )
+        self._server.add_stream(self._serve_stream)
+
+    async def _serve_stream(self, node_id: str, frames: Frames) -> None:
+        await self._links.serve(FramePipe(frames), node_id)
 
     def _loops(self) -> Mapping[str, Loop]:
         store, clock = self.store, self._clock

@@ -23,8 +23,6 @@ from swarmkit.net.channels import describe_rpc_error, member_channel
 from swarmkit.net.errors import RpcError, failed_precondition, invalid_argument, not_found
 from swarmkit.raft.errors import MembershipError, RaftError, TransferError
 from swarmkit.raft.group import GroupChanges
-from swarmkit.raft.links import GrpcLinks
-from swarmkit.raft.pipes import ServerPipe
 from swarmkit.raft.service_pb2 import JoinReply, JoinRequest, LeaveReply, LeaveRequest
 from swarmkit.raft.service_pb2_grpc import RaftServicer
 from swarmkit.store.proposer import LeadershipLostError, ProposalError
@@ -152,28 +150,21 @@ class RaftService(RaftServicer):
 
     Args:
         node: this manager's raft node.
-        links: where streams go.
         probe: looks at who joins.
-        refusal: says why a node may not become a member; empty if it may.
+        refusal: says why a node may not become a member, or remove others; empty if it may.
     """
 
     def __init__(
         self,
         node: Member,
-        links: GrpcLinks,
         probe: HealthProbe,
         refusal: Callable[[str], str] = lambda node_id: "",
     ) -> None:
         self._node = node
-        self._links = links
         self._probe = probe
         self._refusal = refusal
         # Changes wait for each other here, in order: the group takes one at a time and refuses a second.
         self._turn = asyncio.Lock()
-
-    async def Exchange(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
-        """Carry messages of another manager, for as long as it is connected."""
-        await self._links.serve(ServerPipe(context), current_caller().node_id)
 
     async def Join(self, request: JoinRequest, _context: Any) -> JoinReply:
         """Make the caller a member, or give it its new address.
@@ -223,21 +214,25 @@ class RaftService(RaftServicer):
             log.info("a manager has lost its log and joins anew", node_id=node_id, raft_id=f"{lost:x}")
 
     async def Leave(self, request: LeaveRequest, _context: Any) -> LeaveReply:
-        """Remove a member; any manager may remove any, itself included.
+        """Remove a member; any manager may remove any, and who is to be a manager no more itself alone.
 
         A leader that is to be removed hands the leadership over first. Its answer is then ABORTED: whoever
         asked asks again, and reaches the successor.
 
         Raises:
-            RpcError: FAILED_PRECONDITION, this manager does not lead, or those left might lose the quorum;
-                NOT_FOUND, no such member; ABORTED, as above.
+            RpcError: FAILED_PRECONDITION, this manager does not lead, the caller is to be no manager and
+                another is meant, or those left might lose the quorum; NOT_FOUND, no such member; ABORTED, as
+                above.
         """
         caller, raft_id = current_caller(), request.raft_id
-        _node_id(caller)
+        node_id = _node_id(caller)
         async with self._turn:
             self._check_leading()
-            if raft_id not in {member.raft_id for member in self._node.members()}:
+            node_ids = {member.raft_id: member.node_id for member in self._node.members()}
+            if raft_id not in node_ids:
                 raise not_found(f"member {raft_id:x} not found")
+            if node_ids[raft_id] != node_id and (refusal := self._refusal(node_id)):
+                raise failed_precondition(refusal)
             with _mapped():
                 if raft_id == self._node.raft_id:
                     await self._step_aside()

@@ -13,6 +13,8 @@ from swarmkit.net.errors import RpcError, permission_denied
 PACKAGE = "docker.swarmkit.v1"
 #: What only managers of this project say to each other (protos/swarmkit/raft/service.proto).
 OWN_PACKAGE = "swarmkit.raft.v1"
+#: Their stream, beside gRPC: its name in ALPN (``frames.py``). The last part is the version.
+STREAM = "swarmkit-raft/1"
 _PREFIX = "Permission denied: "
 
 #: Roles of an RPC that needs no certificate at all.
@@ -46,16 +48,16 @@ _GRANTS: tuple[tuple[str, frozenset[str], str], ...] = (
     ("ResourceAllocator", _NODES, "AttachNetwork DetachNetwork"),
     ("Watch", _MANAGERS, "Watch"),
 )
-_OWN_GRANTS: tuple[tuple[str, frozenset[str], str], ...] = (("Raft", _MANAGERS, "Exchange Join Leave"),)
+_OWN_GRANTS: tuple[tuple[str, frozenset[str], str], ...] = (("Raft", _MANAGERS, "Join Leave"),)
 
-#: Full method name, as in ``/docker.swarmkit.v1.Health/Check``, to the roles (certificate OUs) that may call
-#: it, ``ANYONE`` for the open ones. What is not here cannot be served.
+#: Full method name, as in ``/docker.swarmkit.v1.Health/Check``, or ``STREAM``, to the roles (certificate OUs)
+#: that may call it, ``ANYONE`` for the open ones. What is not here cannot be served.
 TABLE: Mapping[str, frozenset[str]] = {
     f"/{package}.{service}/{method}": roles
     for package, grants in ((PACKAGE, _GRANTS), (OWN_PACKAGE, _OWN_GRANTS))
     for service, roles, methods in grants
     for method in methods.split()
-}
+} | {STREAM: _MANAGERS}
 
 
 #: What a node is told whose id is on the list of those that an operator has removed.

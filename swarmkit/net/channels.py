@@ -138,7 +138,7 @@ async def fetch_leaf(address: str, timeout: float = DIAL_SECONDS) -> bytes:
         AddressError: ``address`` is malformed.
         ConnectError: nothing answers, or not with TLS and HTTP/2.
     """
-    host, port = _dialable(address)
+    host, port = dialable(address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -159,7 +159,7 @@ async def fetch_leaf(address: str, timeout: float = DIAL_SECONDS) -> bytes:
     except ssl.SSLError as error:
         raise ConnectError(f"{address} is not a manager: what answers there does not speak TLS") from error
     except OSError as error:
-        raise ConnectError(f"cannot connect to {address}: {_system_reason(error)}") from error
+        raise ConnectError(describe_os_error(error, address)) from error
     finally:
         if writer is not None:
             writer.transport.abort()
@@ -167,7 +167,7 @@ async def fetch_leaf(address: str, timeout: float = DIAL_SECONDS) -> bytes:
                 await writer.wait_closed()
 
 
-def _dialable(address: str) -> tuple[str, int]:
+def dialable(address: str) -> tuple[str, int]:
     host, port = split_address(address)
     if not (host and port):
         raise AddressError(f"{address!r} is not an address to connect to: host and port must both be given")
@@ -180,7 +180,7 @@ def _tls_channel(
     server_name: str,
     options: tuple[tuple[str, str | int], ...] = _REMOTE_OPTIONS,
 ) -> grpc.aio.Channel:
-    _dialable(address)
+    dialable(address)
     options = (*options, ("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(f"dns:///{address}", tls, options=options)
 
@@ -195,7 +195,7 @@ def _system_reason(error: OSError) -> str:
     return os.strerror(numbers[0]) if numbers else str(error)
 
 
-#: What gRPC says when there is no connection, and what it means. The first that is found counts.
+#: What gRPC or OpenSSL say when there is no connection, and what it means. The first that is found counts.
 _CONNECTION_TROUBLE: tuple[tuple[str, str], ...] = (
     ("No such file or directory", "nothing is there: is the manager running, and is this its socket?"),
     ("Connection refused", "nobody listens there: is the manager running, and is this its address?"),
@@ -212,6 +212,7 @@ _CONNECTION_TROUBLE: tuple[tuple[str, str], ...] = (
         "certificate is not yet valid",
         "the manager's certificate is not valid yet: check this machine's clock",
     ),
+    ("Hostname mismatch", "what answers there shows no manager's certificate"),
     ("Hostname Verification Check failed", "what answers there shows no manager's certificate"),
     ("not in peer certificate", "what answers there shows no manager's certificate"),
     # TLS 1.3 tells of a refused client certificate when the client thinks it is through; gRPC keeps the alert
@@ -260,11 +261,19 @@ def describe_rpc_error(error: grpc.aio.AioRpcError, target: str = "") -> str:
         if not target:
             found = _TARGET.search(details)
             target = found.group(1) if found else "the manager"
-        for sign, meaning in _CONNECTION_TROUBLE:
-            if sign in details:
-                return f"cannot connect to {target}: {meaning}"
-        return f"cannot connect to {target}: {details}"
+        return f"cannot connect to {target}: {_meaning(details)}"
     return details or code.name.lower().replace("_", " ")
+
+
+def describe_os_error(error: OSError, target: str) -> str:
+    """Say in one sentence why there is no connection to ``target``; also for an ``ssl.SSLError``."""
+    reason = _meaning(str(error)) if isinstance(error, ssl.SSLError) else _system_reason(error)
+    return f"cannot connect to {target}: {reason}"
+
+
+def _meaning(details: str) -> str:
+    """Translate what gRPC or OpenSSL say of a connection."""
+    return next((meaning for sign, meaning in _CONNECTION_TROUBLE if sign in details), details)
 
 
 def _is_connection_trouble(details: str) -> bool:
@@ -278,6 +287,7 @@ __all__ = [
     "AddressError",
     "ConnectError",
     "anonymous_channel",
+    "describe_os_error",
     "describe_rpc_error",
     "fetch_leaf",
     "leaf_channel",

@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from swarmkit.clock import Clock
 from swarmkit.log import get_logger
 from swarmkit.net import tls
 from swarmkit.net.address import join_address, plain_ip
-from swarmkit.net.authorization import Peer
+from swarmkit.net.authorization import STREAM, Peer
 from swarmkit.net.door import Door, DoorBusyError
+from swarmkit.net.frames import Frames
 from swarmkit.net.limits import ConnectionBook, Limits, Throttle, Ticket
 from swarmkit.net.listen import ControlSocket, accept, bound_address, listen_tcp, readable
-from swarmkit.net.pipe import ClientEnd, ClientGoneError, NotHttp2Error, PipeEnd, Splice, TlsClientEnd
+from swarmkit.net.pipe import ClientGoneError, NotHttp2Error, OuterEnd, PipeEnd, Splice, TlsEnd
 
 log = get_logger(__name__)
 
@@ -44,9 +45,19 @@ _CLIENT_ERRORS = (
     OSError,  # and ssl.SSLError
 )
 
+#: Serves a stream of frames until it ends; the peer may be anybody.
+Carry = Callable[[Peer, Frames], Awaitable[None]]
+
+
+async def _refuse(_peer: Peer, frames: Frames) -> None:
+    frames.finish("this manager takes no streams")
+
 
 class _Gateway(ABC):
-    """Accepts connections, opens each as its kind demands, and splices it to the inner server."""
+    """Accepts connections, opens each as its kind demands, and splices it to the inner server.
+
+    A stream of another manager's ends in this process instead.
+    """
 
     def __init__(
         self,
@@ -56,6 +67,7 @@ class _Gateway(ABC):
         clock: Clock,
         limits: Limits,
         make_context: Callable[[Credentials], ssl.SSLContext],
+        carry: Carry,
     ) -> None:
         self._name = name
         self._door = door
@@ -64,6 +76,7 @@ class _Gateway(ABC):
         self._book = ConnectionBook(limits)
         self._throttle = Throttle()
         self._make_context = make_context
+        self._carry = carry
         self._context = make_context(credentials.current)
         self._unsubscribe = credentials.subscribe(self._renew)
         self._accepting = TaskOwner(f"{name} accepting")
@@ -91,11 +104,11 @@ class _Gateway(ABC):
         """Close what was opened to listen."""
 
     @abstractmethod
-    async def _open(self, client: socket.socket) -> ClientEnd:
+    async def _open(self, client: socket.socket) -> OuterEnd:
         """Make an accepted socket a stream of HTTP/2 bytes."""
 
     @abstractmethod
-    def _identify(self, end: ClientEnd, host: str, port: int) -> Peer:
+    def _identify(self, end: OuterEnd, host: str, port: int) -> Peer:
         """Say who is at the other end of a connection whose preface has come.
 
         Raises:
@@ -134,7 +147,7 @@ class _Gateway(ABC):
             cleanup.callback(ticket.release)
             # The transport closes it as well; until there is one, nobody else would.
             cleanup.callback(client.close)
-            end: ClientEnd | None = None
+            end: OuterEnd | None = None
             try:
                 async with asyncio.timeout(self._limits.opening_seconds):
                     end = await self._open(client)
@@ -142,7 +155,8 @@ class _Gateway(ABC):
                     peer = self._identify(end, host, port)
                     if peer.local or not peer.anonymous:
                         ticket.prove()
-                    splice = await self._splice(end, peer, cleanup)
+                    frames = Frames() if end.protocol == STREAM else None
+                    splice = self._join(end, frames.end) if frames else await self._enter(end, peer, cleanup)
             except _CLIENT_ERRORS as error:
                 self._note_failure(host, port, error)
                 if end is not None and isinstance(error, ssl.SSLError):
@@ -152,16 +166,22 @@ class _Gateway(ABC):
                 if end is not None and end.other is None:
                     end.transport.abort()
             try:
+                if frames is not None:
+                    await self._carry(peer, frames)
+                    frames.close()
                 await self._live(splice, end, peer)
             finally:
                 splice.abort()
 
-    async def _splice(self, end: ClientEnd, peer: Peer, cleanup: contextlib.ExitStack) -> Splice:
+    async def _enter(self, end: OuterEnd, peer: Peer, cleanup: contextlib.ExitStack) -> Splice:
         connection, inner_socket = await self._door.enter(peer)
         cleanup.callback(self._door.leave, connection)
         cleanup.callback(inner_socket.close)
         loop = asyncio.get_running_loop()
         _, inner = await loop.create_connection(PipeEnd, sock=inner_socket)
+        return self._join(end, inner)
+
+    def _join(self, end: OuterEnd, inner: PipeEnd) -> Splice:
         return Splice(
             end,
             inner,
@@ -169,7 +189,7 @@ class _Gateway(ABC):
             stalled_seconds=self._limits.stalled_seconds,
         )
 
-    async def _live(self, splice: Splice, end: ClientEnd, peer: Peer) -> None:
+    async def _live(self, splice: Splice, end: OuterEnd, peer: Peer) -> None:
         """Wait for the end of the splice; a client without a certificate may not make it wait for ever."""
         if peer.local or not peer.anonymous:
             await splice.closed
@@ -211,6 +231,7 @@ class RemoteGateway(_Gateway):
         credentials: CredentialsHolder,
         clock: Clock,
         limits: Limits | None = None,
+        carry: Carry = _refuse,
     ) -> None:
         """Take what is needed; ``start`` opens the port.
 
@@ -220,9 +241,10 @@ class RemoteGateway(_Gateway):
             credentials: certificate, key and roots; a change holds for new connections.
             clock: for pauses and time limits.
             limits: by default those of the class, within what this process's descriptors can carry.
+            carry: serves the streams that peers open; by default none is served.
         """
         limits = limits or Limits().within_descriptors()
-        super().__init__("remote", door, credentials, clock, limits, tls.remote_context)
+        super().__init__("remote", door, credentials, clock, limits, tls.remote_context, carry)
         self._wanted = address
         self._listeners: list[socket.socket] = []
         self._address = ""
@@ -247,11 +269,11 @@ class RemoteGateway(_Gateway):
         for listener in self._listeners:
             listener.close()
 
-    async def _open(self, client: socket.socket) -> ClientEnd:
+    async def _open(self, client: socket.socket) -> OuterEnd:
         return await _tls_end(client, self._context)
 
-    def _identify(self, end: ClientEnd, host: str, port: int) -> Peer:
-        assert isinstance(end, TlsClientEnd)
+    def _identify(self, end: OuterEnd, host: str, port: int) -> Peer:
+        assert isinstance(end, TlsEnd)
         remote_addr = join_address(host, port)
         if not end.certificate:
             return Peer(remote_addr=remote_addr)
@@ -273,7 +295,7 @@ class ControlGateway(_Gateway):
         limits = limits or Limits().within_descriptors()
         # All clients come from one place, and whoever may open the socket is trusted.
         limits = replace(limits, unproven_per_address=limits.connections, unproven=limits.connections)
-        super().__init__("control", door, credentials, clock, limits, tls.control_context)
+        super().__init__("control", door, credentials, clock, limits, tls.control_context, _refuse)
         self._path = path
         self._socket: ControlSocket | None = None
 
@@ -290,27 +312,27 @@ class ControlGateway(_Gateway):
         if self._socket is not None:
             self._socket.close()
 
-    async def _open(self, client: socket.socket) -> ClientEnd:
+    async def _open(self, client: socket.socket) -> OuterEnd:
         first = await _peek(client)
         if not first:
             raise ClientGoneError("the client closed the connection before it sent a request")
         if first == _TLS_HANDSHAKE:
             return await _tls_end(client, self._context)
         loop = asyncio.get_running_loop()
-        _, end = await loop.connect_accepted_socket(lambda: ClientEnd(loop), client)
+        _, end = await loop.connect_accepted_socket(lambda: OuterEnd(loop), client)
         return end
 
-    def _identify(self, end: ClientEnd, host: str, port: int) -> Peer:
+    def _identify(self, end: OuterEnd, host: str, port: int) -> Peer:
         return Peer(local=True)
 
 
-async def _tls_end(client: socket.socket, context: ssl.SSLContext) -> ClientEnd:
+async def _tls_end(client: socket.socket, context: ssl.SSLContext) -> OuterEnd:
     loop = asyncio.get_running_loop()
-    _, end = await loop.connect_accepted_socket(lambda: TlsClientEnd(loop, context), client)
+    _, end = await loop.connect_accepted_socket(lambda: TlsEnd(loop, context), client)
     return end
 
 
-async def _part(end: ClientEnd) -> None:
+async def _part(end: OuterEnd) -> None:
     """Let a refused client read its TLS alert: wait until it closes, but not long."""
     parted = asyncio.Event()
     end.on_change = parted.set

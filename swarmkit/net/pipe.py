@@ -1,7 +1,8 @@
 """Two connections spliced into one: bytes pass both ways with back-pressure, and ends propagate.
 
-TLS ends here with ``ssl.SSLObject`` and memory BIOs, not with asyncio's TLS transport: that one drops the
-alert which tells a refused client why, cannot half-close, and holds a 256 KiB buffer a connection.
+The outer one leads to another process, the inner one to the server behind. TLS ends here with
+``ssl.SSLObject`` and memory BIOs, not with asyncio's TLS transport: that one drops the alert which tells a
+refused client why, cannot half-close, and holds a 256 KiB buffer a connection.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ import contextlib
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from swarmkit.net.tls import HTTP2
 
 #: What every HTTP/2 client sends first (RFC 9113, 3.4).
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -113,8 +116,8 @@ class PipeEnd(asyncio.BufferedProtocol):
         self.transport.close()
 
 
-class ClientEnd(PipeEnd):
-    """The client's side. It reads the HTTP/2 preface before anything is passed on.
+class OuterEnd(PipeEnd):
+    """The side of the other process, a client's. It reads the HTTP/2 preface before anything is passed on.
 
     Attributes:
         preface: ends when the preface is there, or fails with ``NotHttp2Error`` or ``ClientGoneError``.
@@ -124,9 +127,15 @@ class ClientEnd(PipeEnd):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._expected = PREFACE
         self._head = bytearray()  # at most what one read brings: reading pauses when the preface is there
         self.preface: asyncio.Future[None] = loop.create_future()
         self.last_data = loop.time()
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that was agreed on by ALPN (RFC 7301); empty if none was."""
+        return ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport and read the preface."""
@@ -144,10 +153,11 @@ class ClientEnd(PipeEnd):
             super().deliver(data)
             return
         self._head += data
-        if not PREFACE.startswith(bytes(self._head[: len(PREFACE)])):
+        expected = self._expected
+        if not expected.startswith(bytes(self._head[: len(expected)])):
             self.transport.pause_reading()
             self.fail(NotHttp2Error("the client does not speak HTTP/2"))
-        elif len(self._head) >= len(PREFACE):
+        elif len(self._head) >= len(expected):
             self.transport.pause_reading()
             if not self.preface.done():
                 self.preface.set_result(None)
@@ -181,18 +191,36 @@ class ClientEnd(PipeEnd):
             self.preface.exception()
 
 
-class TlsClientEnd(ClientEnd):
-    """The client's side when it speaks TLS.
+class TlsEnd(OuterEnd):
+    """The side of the other process when it speaks TLS.
 
     A failed handshake sends its alert, ends this direction, and reads on without looking: a close with
     unread bytes would reset the connection, and the client might never see the alert.
+
+    Where ALPN has chosen another protocol than HTTP/2, or this side has dialled, no preface is awaited:
+    ``preface`` ends with the handshake.
+
+    Args:
+        loop: the running one.
+        context: for the side that this process is on.
+        server_name: what the certificate of the other side must name, which was dialled; by default it is the
+            client.
+
+    Attributes:
+        trouble: what TLS failed with, if it did.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, context: ssl.SSLContext, server_name: str | None = None
+    ) -> None:
         super().__init__(loop)
+        self._dialled = server_name is not None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=not self._dialled, server_hostname=server_name
+        )
+        self.trouble: ssl.SSLError | None = None
         self._ready = False
         self._failed = False
         self._finished = False  # this direction has ended: nothing may be written any more
@@ -204,8 +232,14 @@ class TlsClientEnd(ClientEnd):
 
     @property
     def protocol(self) -> str:
-        """The ALPN protocol agreed on; empty if the client offered none."""
+        """The protocol that was agreed on by ALPN; empty if the client offered none."""
         return self._tls.selected_alpn_protocol() or ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; who has dialled speaks first."""
+        super().connection_made(transport)
+        if self._dialled:
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         """Decrypt what came and pass it on."""
@@ -213,10 +247,17 @@ class TlsClientEnd(ClientEnd):
             return
         self.last_data = self._loop.time()
         self._incoming.write(data)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Go as far as what has come allows."""
         try:
             if not self._ready:
                 self._tls.do_handshake()
                 self._ready = True
+                if self._dialled or self.protocol not in ("", HTTP2):
+                    self._expected = b""
+                    self.deliver(b"")
             while plain := self._tls.read(_READ_BYTES):
                 self.deliver(plain)
         except ssl.SSLWantReadError:
@@ -225,6 +266,7 @@ class TlsClientEnd(ClientEnd):
             self._flush()
             self.eof_received()
         except ssl.SSLError as error:
+            self.trouble = error
             self.fail(error)
             self._flush()
             self._failed = self._finished = True
@@ -269,7 +311,7 @@ class TlsClientEnd(ClientEnd):
 
 
 class Splice:
-    """A client's connection and its inner one, joined for their common life.
+    """A connection and its inner one, joined for their common life.
 
     While one side is full the other is not read, so its end would go unnoticed: a side that takes nothing
     for ``stalled_seconds`` counts as gone. When one side or direction has ended, the rest has
@@ -277,17 +319,17 @@ class Splice:
     """
 
     def __init__(
-        self, client: ClientEnd, inner: PipeEnd, *, closing_seconds: float, stalled_seconds: float
+        self, outer: OuterEnd, inner: PipeEnd, *, closing_seconds: float, stalled_seconds: float
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ends: tuple[PipeEnd, PipeEnd] = (client, inner)
+        self._ends: tuple[PipeEnd, PipeEnd] = (outer, inner)
         self._closing_seconds = closing_seconds
         self._stalled_seconds = stalled_seconds
         self._closing: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
-        client.on_change = inner.on_change = self._update
-        client.join(inner)
+        outer.on_change = inner.on_change = self._update
+        outer.join(inner)
         self._update()
 
     def abort(self) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import enum
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,11 +19,12 @@ import grpc
 from swarmkit.ca.credentials import Credentials, CredentialsHolder
 from swarmkit.clock import Clock
 from swarmkit.log import get_logger
-from swarmkit.net.authorization import PACKAGE, TABLE, authorize
+from swarmkit.net.authorization import PACKAGE, STREAM, TABLE, Peer, authorize
 from swarmkit.net.caller import Caller, as_caller
 from swarmkit.net.door import Connection, Door, private_directory
 from swarmkit.net.errors import RpcError, permission_denied
 from swarmkit.net.forward import Forwarder, Incoming
+from swarmkit.net.frames import Frames, FramesError
 from swarmkit.net.gateway import ControlGateway, RemoteGateway
 from swarmkit.net.handlers import Call, Collector, Methods, behaviour, message_call, raw_call, wrapped
 from swarmkit.net.leaders import AlwaysLeading, Leaders
@@ -53,6 +54,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
+_INTERNAL = "internal error: the manager's log has the details"
 #: Its calls show the swarm's state to users, so a leader that was deposed unknowingly must not answer them.
 _CONFIRMED_SERVICE = f"/{PACKAGE}.Control/"
 _UNSERVED_TEXTS = {
@@ -92,6 +94,14 @@ class _Served:
     forward: bool
     confirm: bool
     roles_by_store: bool
+
+
+#: Carries a stream of the node with this id until it ends.
+ServeStream = Callable[[str, Frames], Awaitable[None]]
+
+
+async def _no_streams(_node_id: str, _frames: Frames) -> None:
+    raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "this manager takes no streams")
 
 
 class ApiServer:
@@ -145,10 +155,14 @@ class ApiServer:
         self._control: ControlGateway | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self._local: tuple[Credentials, Caller] | None = None
+        self._serve_stream: ServeStream = _no_streams
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """Calls ended so far by (full method name, status name); bounded by the table times 17 statuses."""
+        """What has ended so far by (full method name, status name); bounded by the table times 17 statuses.
+
+        Streams count under ``STREAM``.
+        """
         return self._counts
 
     def add(
@@ -171,8 +185,8 @@ class ApiServer:
             forward: its calls run on the leader only, and a manager that does not lead passes them on; a
                 collection of method names, as ``{"Join", "Leave"}``, if that holds for some of them. Streamed
                 answers of such a call must be yielded, not written to the context.
-            roles_by_store: ask ``is_manager`` about callers of its manager-only calls. Not for what a manager
-                must hear from others to learn who is one: a follower that lags would lock out its leader.
+            roles_by_store: ask ``is_manager`` about callers of its manager-only calls. Not for a servicer
+                that sees to that itself, as of nodes that are about to become managers.
 
         Raises:
             ValueError: a method has no entry in the authorisation table.
@@ -198,6 +212,18 @@ class ApiServer:
                     )
                     self._methods[side].handlers[method] = self._wrap(served, handler)
 
+    def add_stream(self, serve: ServeStream) -> None:
+        """Serve the streams that other managers open on the remote port. Call before ``start``.
+
+        Whether a caller still *is* a manager is not asked: a follower that lags would lock out the leader
+        that it must hear to learn who is one.
+
+        Args:
+            serve: carries one of the node with this id until it ends; may raise ``RpcError``, whose text the
+                caller is told.
+        """
+        self._serve_stream = serve
+
     async def start(self) -> None:
         """Start the inner servers. Nobody reaches them before a gateway listens.
 
@@ -207,7 +233,7 @@ class ApiServer:
         self._forwarder.start()
         for side in _Side:
             methods = self._methods[side]
-            for method in TABLE.keys() - methods.handlers.keys():
+            for method in TABLE.keys() - methods.handlers.keys() - {STREAM}:
                 methods.handlers[method] = self._unserved(method, side)
             self._doors[side] = Door(self._directory, side.value)
             server = grpc.aio.server(options=_OPTIONS)
@@ -223,7 +249,7 @@ class ApiServer:
             ListenError: it cannot be had; the text says why.
         """
         gateway = RemoteGateway(
-            address, self._doors[_Side.REMOTE], self._credentials, self._clock, self._limits
+            address, self._doors[_Side.REMOTE], self._credentials, self._clock, self._limits, self._carry
         )
         try:
             await gateway.start()
@@ -324,7 +350,7 @@ class ApiServer:
             # PARITY: the original answers UNKNOWN with the bare text of the error, whatever it shows.
             status = grpc.StatusCode.INTERNAL
             log.exception("call failed", method=served.method, caller=caller.node_id, error=str(error))
-            await _abort(context, status, "internal error: the manager's log has the details")
+            await _abort(context, status, _INTERNAL)
         finally:
             if connection is not None:
                 connection.calls -= 1
@@ -341,6 +367,27 @@ class ApiServer:
         call = PassedCall(served.method, served.streams, request, context, metadata)
         incoming = Incoming(call, connection.peer, self._own_address(), served.confirm, run_here)
         return await self._forwarder.place(incoming)
+
+    async def _carry(self, peer: Peer, frames: Frames) -> None:
+        """Serve one stream: authorise, carry it, tell the other side why it ends."""
+        organization = self._credentials.current.organization
+        status = grpc.StatusCode.CANCELLED
+        try:
+            caller = authorize(STREAM, peer, (), organization, self._is_blacklisted)
+            await self._serve_stream(caller.node_id, frames)
+            status = grpc.StatusCode.OK
+        except RpcError as error:
+            status = error.code
+            frames.finish(_shortened(error.text))
+        except FramesError as error:
+            status = grpc.StatusCode.ABORTED
+            frames.finish(str(error))
+        except Exception as error:
+            status = grpc.StatusCode.INTERNAL
+            log.exception("stream failed", caller=peer.node_id, error=str(error))
+            frames.finish(_INTERNAL)
+        finally:
+            self._counts[STREAM, status.name] += 1
 
     def _caller(self, served: _Served, connection: Connection, context: "Context") -> Caller:
         """Find out who calls, and whether it may.

@@ -1,4 +1,4 @@
-"""Server-side TLS: contexts made of a node's credentials, and the identity in a client's certificate.
+"""TLS contexts made of a node's credentials, and the identity in a client's certificate.
 
 Source: contract/security.md, 4.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swarmkit.ca.credentials import Credentials
+from swarmkit.net.authorization import STREAM
 
 #: TLS 1.2 suites of the contract; TLS 1.3 brings its own.
 _CIPHERS = ":".join(
@@ -18,6 +19,10 @@ _CIPHERS = ":".join(
 )
 
 
+#: The name of gRPC's HTTP/2 in ALPN (RFC 9113, 3.2).
+HTTP2 = "h2"
+
+
 class CertificateIdentityError(Exception):
     """A client certificate that verifies does not name a node: CN, OU or O is missing."""
 
@@ -25,16 +30,28 @@ class CertificateIdentityError(Exception):
 def remote_context(credentials: Credentials) -> ssl.SSLContext:
     """Return the context of the remote port: a client certificate is optional, and verified when given.
 
-    Every certificate of the trust bundle is an anchor (partial chains): during a rotation the bundle holds a
-    cross-signed intermediate that shares its name with the old root (contract/security.md, 3.5).
+    Besides HTTP/2 it takes the managers' own stream.
 
     Raises:
         ssl.SSLError: certificate, key or root cannot be used.
     """
-    context = _context(credentials)
-    context.load_verify_locations(cadata=credentials.root_pem.decode("ascii"))
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context = _server_context(credentials, [HTTP2, STREAM])
+    _trust(context, credentials)
     context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def member_context(credentials: Credentials) -> ssl.SSLContext:
+    """Return the context of who dials another manager for a stream; that one must show whose it is.
+
+    Raises:
+        ssl.SSLError: certificate, key or root cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([STREAM])
+    _trust(context, credentials)
+    _load_chain(context, credentials)
     return context
 
 
@@ -44,20 +61,30 @@ def control_context(credentials: Credentials) -> ssl.SSLContext:
     Raises:
         ssl.SSLError: certificate or key cannot be used.
     """
-    return _context(credentials)
+    return _server_context(credentials, [HTTP2])
 
 
-def _context(credentials: Credentials) -> ssl.SSLContext:
+def _server_context(credentials: Credentials, protocols: list[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     # A client without ALPN is served nevertheless: the original's nodes offer none after their first renewal.
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols(protocols)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     # No tickets: a resumed session would skip the check of the client's certificate.
     context.num_tickets = 0
     _load_chain(context, credentials)
     return context
+
+
+def _trust(context: ssl.SSLContext, credentials: Credentials) -> None:
+    """Take the trust bundle, every certificate of which is an anchor (partial chains).
+
+    During a rotation it holds a cross-signed intermediate that shares its name with the old root
+    (contract/security.md, 3.5).
+    """
+    context.load_verify_locations(cadata=credentials.root_pem.decode("ascii"))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _load_chain(context: ssl.SSLContext, credentials: Credentials) -> None:

@@ -1,6 +1,6 @@
 """The streams to the other managers: dialling, being dialled, and which stream counts.
 
-Implements ``transport.PeerLinks``. ``hello.py`` decides, ``stream.py`` carries, ``pipes.py`` is gRPC. Whoever
+Implements ``transport.PeerLinks``. ``hello.py`` decides, ``stream.py`` carries, over ``pipes.py``. Whoever
 dials, a stream begins like this:
 
 1. a hello each way, the caller's first;
@@ -80,7 +80,7 @@ class _Peer:
         self.complained_at = -math.inf
 
 
-class GrpcLinks:
+class Links:
     """Carries messages to and from the other managers. Everything is called on the event loop.
 
     Order of use: hand it to the ``RaftNode``, ``start`` it once that has started, ``serve`` what comes in,

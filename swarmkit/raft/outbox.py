@@ -11,7 +11,7 @@ MAX_BYTES = 16 << 20
 #: Bytes waiting above which no more entries or pieces should follow.
 CONGESTED_BYTES = 1 << 20
 
-#: Bytes that leave in one write. Well below what gRPC takes (4 MiB), and little enough to pass a slow link
+#: Bytes that leave in one write. Well below the largest frame (4 MiB), and little enough to pass a slow link
 #: before the peer takes the silence for a dead one; only a single longer message is more.
 BATCH_BYTES = 256 << 10
 
@@ -46,11 +46,11 @@ class Outbox:
         return batch
 
     def written(self) -> None:
-        """Note that what was taken is with gRPC."""
+        """Note that what was taken is on its way."""
         self._bytes -= self._writing
         self._writing = 0
 
     @property
     def is_congested(self) -> bool:
-        """Whether nothing should be added that can wait. gRPC takes a write only when the peer has room."""
+        """Whether nothing should be added that can wait. A write ends only when the peer has room."""
         return self._bytes > CONGESTED_BYTES

@@ -1,24 +1,15 @@
-"""gRPC streams as pipes: the caller's end and the server's.
+"""Streams as pipes: the dialling end and the one that was dialled. ``net/frames.py`` carries the bytes."""
 
-Frames are read and written one call at a time instead of through async iterators: that costs the same, and
-both ends look alike.
-"""
+from typing import Protocol
 
-import asyncio
-from typing import TYPE_CHECKING, Protocol
-
-import grpc
+from google.protobuf.message import DecodeError
 
 from swarmkit.api import messages as api
-from swarmkit.ca.credentials import CredentialsHolder
-from swarmkit.net.channels import describe_rpc_error, member_channel
+from swarmkit.ca.credentials import Credentials, CredentialsHolder
+from swarmkit.net.channels import dialable
+from swarmkit.net.frames import DialledFrames, Frames, FramesError, dial
 from swarmkit.raft.service_pb2 import RaftFrame
-from swarmkit.raft.service_pb2_grpc import RaftStub
 from swarmkit.raft.stream import Pipe, PipeError
-
-if TYPE_CHECKING:  # the stubs make these generic, the classes are not
-    _Call = grpc.aio.StreamStreamCall[RaftFrame, RaftFrame]
-    _Context = grpc.aio.ServicerContext[RaftFrame, RaftFrame]
 
 
 class OwnedPipe(Pipe, Protocol):
@@ -41,7 +32,7 @@ class Dialler(Protocol):
         ...
 
 
-class GrpcDialler:
+class TlsDialler:
     """Dials with mutual TLS; a connection of its own for each pipe.
 
     The certificate of who answers must carry the member's node id. Its role is not looked at: who belongs to
@@ -53,57 +44,64 @@ class GrpcDialler:
 
     def dial(self, member: api.RaftMember) -> "CallerPipe":
         """Return a pipe to a member, with the credentials of this moment."""
-        return CallerPipe(member_channel(member.addr, self._credentials.current, member.node_id), member.addr)
+        return CallerPipe(member.addr, self._credentials.current, member.node_id)
+
+
+class FramePipe:
+    """A pipe over frames that are there already: the end of who was dialled."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+
+    async def read(self) -> RaftFrame | None:
+        """Return the next frame, or None at the end."""
+        try:
+            data = await self._frames.receive()
+            return None if data is None else RaftFrame.FromString(data)
+        except FramesError as error:
+            raise PipeError(str(error)) from error
+        except DecodeError as error:
+            raise PipeError("the peer sent what is no frame") from error
+
+    async def write(self, frame: RaftFrame) -> None:
+        """Return once the frame is on its way and there is room for another."""
+        try:
+            await self._frames.send(frame.SerializeToString())
+        except FramesError as error:
+            raise PipeError(str(error)) from error
 
 
 class CallerPipe:
-    """The end of who dialled."""
+    """The end of who dials.
 
-    def __init__(self, channel: grpc.aio.Channel, addr: str) -> None:
-        self._channel = channel
+    Raises:
+        ValueError: the address is malformed.
+    """
+
+    def __init__(self, addr: str, credentials: Credentials, node_id: str) -> None:
+        dialable(addr)
         self._addr = addr
-        self._call: _Call = RaftStub(channel).Exchange()
+        self._credentials = credentials
+        self._node_id = node_id
+        self._dialled: DialledFrames | None = None
+        self._pipe: FramePipe | None = None
 
     async def read(self) -> RaftFrame | None:
-        """Return the next frame, or None at the end."""
-        try:
-            frame = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise PipeError(describe_rpc_error(error, self._addr)) from error
-        return frame if isinstance(frame, RaftFrame) else None
+        """Return the next frame, or None at the end; after the first write."""
+        assert self._pipe is not None, "not connected before the first write"
+        return await self._pipe.read()
 
     async def write(self, frame: RaftFrame) -> None:
-        """Return once the frame is on its way."""
-        try:
-            await self._call.write(frame)
-        except grpc.aio.AioRpcError as error:
-            raise PipeError(describe_rpc_error(error, self._addr)) from error
-        except asyncio.InvalidStateError as error:
-            raise PipeError("the stream has ended") from error
+        """Return once the frame is on its way; connect first, if that has not been done."""
+        if self._pipe is None:
+            try:
+                self._dialled = await dial(self._addr, self._credentials, self._node_id)
+            except FramesError as error:
+                raise PipeError(str(error)) from error
+            self._pipe = FramePipe(self._dialled.frames)
+        await self._pipe.write(frame)
 
     async def close(self) -> None:
         """Let it go at once."""
-        self._call.cancel()
-        await self._channel.close()
-
-
-class ServerPipe:
-    """The end of who was dialled; it ends with the handler."""
-
-    def __init__(self, context: "_Context") -> None:
-        self._context = context
-
-    async def read(self) -> RaftFrame | None:
-        """Return the next frame, or None at the end."""
-        try:
-            frame = await self._context.read()
-        except (grpc.aio.BaseError, grpc.RpcError) as error:
-            raise PipeError("the stream broke") from error
-        return frame if isinstance(frame, RaftFrame) else None
-
-    async def write(self, frame: RaftFrame) -> None:
-        """Return once the frame is on its way."""
-        try:
-            await self._context.write(frame)
-        except (grpc.aio.BaseError, grpc.RpcError) as error:
-            raise PipeError("the stream broke") from error
+        if self._dialled is not None:
+            await self._dialled.close()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from swarmkit.api import raft_pb2 as swarmkit_dot_api_dot_raft__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bswarmkit/raft/service.proto\x12\x10swarmkit.raft.v1\x1a\x17swarmkit/api/raft.proto\"\xbc\x01\n\tRaftFrame\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.swarmkit.raft.v1.HelloH\x00\x12(\n\x05taken\x18\x02 \x01(\x0b\x32\x17.swarmkit.raft.v1.TakenH\x00\x12(\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x17.swarmkit.raft.v1.BatchH\x00\x12&\n\x04ping\x18\x04 \x01(\x0b\x32\x16.swarmkit.raft.v1.PingH\x00\x42\t\n\x07\x63ontent\"\'\n\x05Hello\x12\x0e\n\x06source\x18\x01 \x01(\x04\x12\x0e\n\x06target\x18\x02 \x01(\x04\"\x17\n\x05Taken\x12\x0e\n\x06number\x18\x01 \x01(\x04\"\x1a\n\x05\x42\x61tch\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"\x06\n\x04Ping\"B\n\x0bJoinRequest\x12\x0c\n\x04\x61\x64\x64r\x18\x01 \x01(\t\x12\x0f\n\x07reached\x18\x02 \x01(\t\x12\x14\n\x0clost_raft_id\x18\x03 \x01(\x04\"M\n\tJoinReply\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12/\n\x07members\x18\x02 \x03(\x0b\x32\x1e.docker.swarmkit.v1.RaftMember\"\x1f\n\x0cLeaveRequest\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\"\x0c\n\nLeaveReply2\xdb\x01\n\x04Raft\x12H\n\x08\x45xchange\x12\x1b.swarmkit.raft.v1.RaftFrame\x1a\x1b.swarmkit.raft.v1.RaftFrame(\x01\x30\x01\x12\x42\n\x04Join\x12\x1d.swarmkit.raft.v1.JoinRequest\x1a\x1b.swarmkit.raft.v1.JoinReply\x12\x45\n\x05Leave\x12\x1e.swarmkit.raft.v1.LeaveRequest\x1a\x1c.swarmkit.raft.v1.LeaveReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bswarmkit/raft/service.proto\x12\x10swarmkit.raft.v1\x1a\x17swarmkit/api/raft.proto\"\xbc\x01\n\tRaftFrame\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.swarmkit.raft.v1.HelloH\x00\x12(\n\x05taken\x18\x02 \x01(\x0b\x32\x17.swarmkit.raft.v1.TakenH\x00\x12(\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x17.swarmkit.raft.v1.BatchH\x00\x12&\n\x04ping\x18\x04 \x01(\x0b\x32\x16.swarmkit.raft.v1.PingH\x00\x42\t\n\x07\x63ontent\"\'\n\x05Hello\x12\x0e\n\x06source\x18\x01 \x01(\x04\x12\x0e\n\x06target\x18\x02 \x01(\x04\"\x17\n\x05Taken\x12\x0e\n\x06number\x18\x01 \x01(\x04\"\x1a\n\x05\x42\x61tch\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"\x06\n\x04Ping\"B\n\x0bJoinRequest\x12\x0c\n\x04\x61\x64\x64r\x18\x01 \x01(\t\x12\x0f\n\x07reached\x18\x02 \x01(\t\x12\x14\n\x0clost_raft_id\x18\x03 \x01(\x04\"M\n\tJoinReply\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12/\n\x07members\x18\x02 \x03(\x0b\x32\x1e.docker.swarmkit.v1.RaftMember\"\x1f\n\x0cLeaveRequest\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\"\x0c\n\nLeaveReply2\x91\x01\n\x04Raft\x12\x42\n\x04Join\x12\x1d.swarmkit.raft.v1.JoinRequest\x1a\x1b.swarmkit.raft.v1.JoinReply\x12\x45\n\x05Leave\x12\x1e.swarmkit.raft.v1.LeaveRequest\x1a\x1c.swarmkit.raft.v1.LeaveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,5 +51,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEAVEREPLY']._serialized_start=547
   _globals['_LEAVEREPLY']._serialized_end=559
   _globals['_RAFT']._serialized_start=562
-  _globals['_RAFT']._serialized_end=781
+  _globals['_RAFT']._serialized_end=707
 # @@protoc_insertion_point(module_scope)

@@ -35,11 +35,6 @@ class RaftStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Exchange = channel.stream_stream(
-                '/swarmkit.raft.v1.Raft/Exchange',
-                request_serializer=swarmkit_dot_raft_dot_service__pb2.RaftFrame.SerializeToString,
-                response_deserializer=swarmkit_dot_raft_dot_service__pb2.RaftFrame.FromString,
-                _registered_method=True)
         self.Join = channel.unary_unary(
                 '/swarmkit.raft.v1.Raft/Join',
                 request_serializer=swarmkit_dot_raft_dot_service__pb2.JoinRequest.SerializeToString,
@@ -55,14 +50,6 @@ class RaftStub:
 class RaftServicer:
     """Callers: swarm-manager.
     """
-
-    def Exchange(self, request_iterator, context):
-        """One stream a pair of members, used in both directions. It begins with a hello each way, the caller's first;
-        then the member with the higher raft id takes the stream and says so, and messages follow.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def Join(self, request, context):
         """Leader only. The caller becomes a member, or its address is changed.
@@ -81,11 +68,6 @@ class RaftServicer:
 
 def add_RaftServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Exchange': grpc.stream_stream_rpc_method_handler(
-                    servicer.Exchange,
-                    request_deserializer=swarmkit_dot_raft_dot_service__pb2.RaftFrame.FromString,
-                    response_serializer=swarmkit_dot_raft_dot_service__pb2.RaftFrame.SerializeToString,
-            ),
             'Join': grpc.unary_unary_rpc_method_handler(
                     servicer.Join,
                     request_deserializer=swarmkit_dot_raft_dot_service__pb2.JoinRequest.FromString,
@@ -107,33 +89,6 @@ def add_RaftServicer_to_server(servicer, server):
 class Raft:
     """Callers: swarm-manager.
     """
-
-    @staticmethod
-    def Exchange(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/swarmkit.raft.v1.Raft/Exchange',
-            swarmkit_dot_raft_dot_service__pb2.RaftFrame.SerializeToString,
-            swarmkit_dot_raft_dot_service__pb2.RaftFrame.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def Join(request,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from swarmkit.api import messages as api
 from swarmkit.net.errors import RpcError
-from swarmkit.raft.links import GrpcLinks
+from swarmkit.raft.links import Links
 from swarmkit.raft.messages import Envelope, PreVote
 from swarmkit.raft.service_pb2 import RaftFrame
 from swarmkit.raft.stream import PipeError
@@ -107,7 +107,7 @@ class Wire:
             task.add_done_callback(self._serving.discard)
         return here
 
-    async def _serve(self, links: GrpcLinks, end: End, node_id: str) -> None:
+    async def _serve(self, links: Links, end: End, node_id: str) -> None:
         try:
             await links.serve(end, node_id)
         except RpcError as error:
@@ -146,7 +146,7 @@ class Carrier:
         self.raft_id = raft_id
         self.node_id = node_id(raft_id)
         clock = VirtualClock()
-        self.links = GrpcLinks(self, clock, rng)
+        self.links = Links(self, clock, rng)
         self.mailbox = CountingMailbox(clock)
         wire.carriers[raft_id] = self
         if start:

@@ -15,9 +15,9 @@ from swarmkit.manager.joining import join_group
 from swarmkit.manager.raftapi import RaftService, grpc_probe
 from swarmkit.net.server import ApiServer
 from swarmkit.raft.config import RaftConfig
-from swarmkit.raft.links import GrpcLinks
+from swarmkit.raft.links import Links
 from swarmkit.raft.node import JoinReply, RaftNode
-from swarmkit.raft.pipes import GrpcDialler
+from swarmkit.raft.pipes import FramePipe, TlsDialler
 from swarmkit.raft.service_pb2_grpc import add_RaftServicer_to_server
 from tests.fakes.disk import FakeDisk
 from tests.fakes.keys import FakeKeys
@@ -52,12 +52,12 @@ class Site:
         self.running = False
         self.machine: FakeMachine
         self.server: ApiServer
-        self.links: GrpcLinks
+        self.links: Links
         self.node: RaftNode
 
     async def listen(self) -> None:
         """Open the port, with Health serving raft: what comes before joining."""
-        self.links = GrpcLinks(GrpcDialler(self.holder), SystemClock(), self.rng)
+        self.links = Links(TlsDialler(self.holder), SystemClock(), self.rng)
         self.server = ApiServer(self.holder, SystemClock(), stop_grace_seconds=0.2)
         self.health = HealthService([RAFT])
         self.health.set_serving(RAFT, True)
@@ -124,8 +124,9 @@ class LateService:
         self._node = node
 
     def register(self, server: ApiServer) -> None:
-        service = RaftService(self, self._site.links, grpc_probe(self._site.holder))  # type: ignore[arg-type]
+        service = RaftService(self, grpc_probe(self._site.holder))  # type: ignore[arg-type]
         server.add(add_RaftServicer_to_server, service, local=False)
+        server.add_stream(lambda node_id, frames: self._site.links.serve(FramePipe(frames), node_id))
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._node, name)

@@ -1,4 +1,4 @@
-"""What real gRPC streams between managers do when something goes wrong (contract, 13; hazards, 6)."""
+"""What real streams between managers do when something goes wrong (contract, 13; hazards, 6)."""
 
 import asyncio
 import os
@@ -6,14 +6,12 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from swarmkit.api import messages as api
-from swarmkit.net.channels import member_channel
 from swarmkit.raft import stream
 from swarmkit.raft.messages import Append, Envelope
-from swarmkit.raft.pipes import CallerPipe, GrpcDialler
+from swarmkit.raft.pipes import CallerPipe, TlsDialler
 from swarmkit.raft.records import Entry
 from swarmkit.raft.service_pb2 import Hello, RaftFrame
 from swarmkit.raft.stream import PipeError
@@ -49,7 +47,7 @@ async def refusal(pipe: CallerPipe, source: int, target: int) -> str:
 async def test_only_the_members_own_node_is_talked_to_at_its_address(managers: Managers) -> None:
     """D22: a manager of the same swarm listens at the address; the certificate tells it is another node."""
     site = await managers.found()
-    dialler = GrpcDialler(managers.site().holder)
+    dialler = TlsDialler(managers.site().holder)
     for node_id, text in (("manager9", "shows no manager's certificate"), ("manager1", "this is member")):
         pipe = dialler.dial(api.RaftMember(raft_id=5, node_id=node_id, addr=site.address))
         assert text in await refusal(pipe, 7, 5)
@@ -58,11 +56,11 @@ async def test_only_the_members_own_node_is_talked_to_at_its_address(managers: M
 async def test_a_caller_is_who_its_certificate_says_it_is(managers: Managers) -> None:
     first, second = await managers.group(2)
     impostor = managers.authority.manager("manager7")
-    pipe = CallerPipe(member_channel(first.address, impostor, "manager1"), first.address)
+    pipe = CallerPipe(first.address, impostor, "manager1")
     text = await refusal(pipe, second.node.raft_id, first.node.raft_id)
     assert "is node manager2 and not node manager7" in text
     worker = managers.authority.worker()
-    pipe = CallerPipe(member_channel(first.address, worker, "manager1"), first.address)
+    pipe = CallerPipe(first.address, worker, "manager1")
     assert "unauthorized peer role" in await refusal(pipe, second.node.raft_id, first.node.raft_id)
 
 
@@ -172,27 +170,3 @@ def connections() -> list[str]:
             inodes.add(target[8:-1])
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [line[2] for line in lines if line[9] in inodes]
-
-
-class CancellingServer:
-    """Ends every call with the status CANCELLED, which is not to be taken for a cancellation of ours."""
-
-    def service(self, _details: grpc.HandlerCallDetails) -> object:
-        async def end(_request: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
-            await context.abort(grpc.StatusCode.CANCELLED, "no")
-
-        return grpc.stream_stream_rpc_method_handler(end)
-
-
-async def test_a_call_that_the_other_side_cancels_is_a_broken_pipe_not_a_cancelled_task(
-    tmp_path: Path,
-) -> None:
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((CancellingServer(),))  # type: ignore[arg-type]
-    server.add_insecure_port(f"unix:{tmp_path}/s")
-    await server.start()
-    pipe = CallerPipe(grpc.aio.insecure_channel(f"unix:{tmp_path}/s"), "there")
-    try:
-        assert await refusal(pipe, 1, 2) == "no"
-    finally:
-        await server.stop(0)

@@ -74,7 +74,6 @@ class Bench:
         self.refusal = ""
         self.service = RaftService(
             self.node,  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
             self.probe,
             lambda node_id: self.refusal,
         )
@@ -199,6 +198,16 @@ async def test_the_last_manager_is_not_removed(served: Bench) -> None:
     with pytest.raises(RpcError, match="last manager") as caught:
         await served.leave(1)
     assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_who_is_to_be_a_manager_no_more_removes_nobody_but_itself(served: Bench) -> None:
+    await served.join()
+    served.refusal = "node n2 is to be a worker"
+    with pytest.raises(RpcError, match="is to be a worker") as caught:
+        await served.leave(1)
+    assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+    await served.leave(7)
+    assert [member.raft_id for member in served.node.list] == [1]
 
 
 def test_joining_may_take_the_leaders_look_and_two_elections() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from swarmkit.net.authorization import ANYONE, TABLE, Peer, authorize
+from swarmkit.net.authorization import ANYONE, STREAM, TABLE, Peer, authorize
 from swarmkit.net.caller import MANAGER_ROLE, WORKER_ROLE, Caller
 from swarmkit.net.errors import RpcError
 
@@ -39,9 +39,10 @@ def wire_table() -> dict[str, frozenset[str]]:
     return table
 
 
-#: The service of this project's own (protos/swarmkit/raft/service.proto).
+#: What is this project's own: a service (protos/swarmkit/raft/service.proto), and the stream beside it.
 OWN = {
-    f"/swarmkit.raft.v1.Raft/{method}": frozenset({MANAGER_ROLE}) for method in ("Exchange", "Join", "Leave")
+    name: frozenset({MANAGER_ROLE})
+    for name in ("/swarmkit.raft.v1.Raft/Join", "/swarmkit.raft.v1.Raft/Leave", STREAM)
 }
 
 
