@@ -15,6 +15,9 @@ from swarmkit.node.config import ConfigError, NodeConfig
 
 # Before any module imports gRPC, which reads it once: its own lines about connections are for its developers.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Its event engine does the I/O of servers in threads of its own, which hand every event to the thread that
+# asyncio listens to. Without it that thread does the I/O: GetService takes a fifth less time.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 #: Longest wait for a clean stop before the process ends anyway, in seconds; the servers take up to 8 of them.

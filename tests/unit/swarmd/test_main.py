@@ -1,6 +1,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,16 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def test_grpc_knows_what_it_is_told_to_leave_out() -> None:
+    """Another version may have dropped it: it would say so at every start, and calls would be slower."""
+    code = "import swarmd.main, os; print(os.environ['GRPC_EXPERIMENTS']); import grpc.aio"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("-event_engine_listener\n", "")
 
 
 @pytest.mark.parametrize(
