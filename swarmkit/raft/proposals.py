@@ -44,9 +44,9 @@ class Proposals:
         return len(self._waiting)
 
     @property
-    def has_queued(self) -> bool:
-        """Whether something is to be appended."""
-        return bool(self._queue)
+    def queued(self) -> int:
+        """How many are to be appended."""
+        return len(self._queue)
 
     @property
     def oldest(self) -> tuple[int, float] | None:

@@ -69,6 +69,52 @@ async def test_proposals_that_wait_share_one_sync(bench: Bench) -> None:
     assert len(node.machine.entries) == 101
 
 
+async def test_proposals_that_come_at_successive_turns_of_the_loop_share_one_sync(bench: Bench) -> None:
+    node = await bench.started()
+    bench.disk.log.clear()
+    futures = [node.propose(b"first"), node.propose(b"second")]
+    for number in range(20):
+        for _ in range(number % 10):  # a call is on its way from the network for some turns
+            await asyncio.sleep(0)
+        futures.append(node.propose(b"%d" % number))
+    await asyncio.gather(*futures)
+    assert bench.disk.log.count("sync") == 1
+
+
+async def test_who_proposes_alone_is_not_held_up(bench: Bench) -> None:
+    node = await bench.started()
+    bench.disk.log.clear()
+    future = node.propose(b"alone")
+    turns = 0
+    while not bench.disk.log.count("sync"):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns < 8  # those of a cycle up to its sync
+    await future
+
+
+async def test_gathering_ends_though_more_and_more_come(bench: Bench) -> None:
+    node = await bench.started()
+    bench.disk.log.clear()
+    futures = [node.propose(b"first"), node.propose(b"second")]
+    while not bench.disk.log.count("sync"):
+        futures.append(node.propose(b"one more"))
+        await asyncio.sleep(0)
+    assert 32 < len(futures) < 100
+    await asyncio.gather(*futures)
+
+
+async def test_a_stop_in_the_middle_of_gathering_is_not_missed(bench: Bench) -> None:
+    node = await bench.started()
+    futures = [node.propose(b"first"), node.propose(b"second")]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await node.stop()
+    for future in futures:
+        with pytest.raises(StoppedError):
+            await future
+
+
 async def test_nothing_is_acknowledged_or_applied_before_its_sync(bench: Bench) -> None:
     node = await bench.started(latency=1.0)
     future = node.propose(b"slow disk")

@@ -44,7 +44,7 @@ async def test_a_pass_takes_at_least_one_and_no_more_than_fits() -> None:
     assert [len(c) for c in proposals.take(10, 100)] == [300]
     assert [len(c) for c in proposals.take(10, 110)] == [50, 60]
     assert [len(c) for c in proposals.take(0, 100)] == []
-    assert proposals.has_queued
+    assert proposals.queued
 
 
 async def test_the_limits_count_what_is_not_decided() -> None:
@@ -78,7 +78,7 @@ async def test_all_fail_together_in_order_and_nothing_stays_queued() -> None:
     assert isinstance(futures[2].exception(), LeadershipLostError)
     assert sorted(order) == [0, 1, 2]
     assert order.index(0) < order.index(2)
-    assert not proposals.has_queued
+    assert not proposals.queued
     assert proposals.take(9, 99) == []
     proposals.applied(1)  # the entry is committed after all: nobody waits any more
 
