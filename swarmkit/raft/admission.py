@@ -2,7 +2,7 @@
 
 The library loses acknowledged writes when messages are late, doubled, reordered or of a former term
 (contract/pysyncobj-hazards.md, H1 to H8, H10, H11, H31). Every message passes here first. Pure: a message and
-the node's state in, a verdict out; the one thing remembered is who has voted.
+the node's state in, a verdict out; remembered is who has voted, and from where a leader's log was asked for.
 
 R8, which bounds what is applied at once, is kept where entries are applied (``library.py``).
 """
@@ -156,6 +156,8 @@ class Admission:
         self._stickiness_seconds = stickiness_seconds
         self._vote_term = 0
         self._voters: set[int] = set()
+        self._asked_term = 0
+        self._asked_from = 0
         self._rules: dict[type[Message], Callable[[Envelope, float], Verdict]] = {
             Append: self._append,
             SnapshotPart: self._part,
@@ -205,9 +207,10 @@ class Admission:
         view, log = self._view, self._view.log
         last, previous = log.last_index, message.previous_index
         if previous > last:
-            return self._resend(last + 1, "there is a gap before it")
+            return self._resend(self._behind_conflict(envelope.term, last + 1), "there is a gap before it")
         if log.term_at(last) == envelope.term:
             # R4a: this leader wrote the own last entry, so the own log is the beginning of its log.
+            self._asked_term = 0
             return _trimmed(message, last - previous, envelope.term)
         own_term = log.term_at(previous)
         if own_term is None:  # compacted, so committed long ago
@@ -216,9 +219,22 @@ class Admission:
             if previous <= view.commit_index:
                 return _alarm(f"contradicts committed entry {previous}")
             # H7: skip all of the foreign term at once.
-            start = max(log.first_of_term(own_term), view.commit_index + 1)
+            start = self._behind_conflict(envelope.term, log.first_of_term(own_term))
+            self._asked_term, self._asked_from = envelope.term, start
             return self._resend(start, "does not follow on the log")
+        self._asked_term = 0
         return self._fitting(envelope, message)
+
+    def _behind_conflict(self, term: int, start: int) -> int:
+        """Return from where to ask for entries: not behind a place at which the logs are known to differ.
+
+        A leader sends what is missing in several messages, and takes the last answer for the truth. Were each
+        one answered by itself, those behind the first, before which there is a gap, would bring it back to
+        the conflict again and again.
+        """
+        if term == self._asked_term:
+            start = min(start, self._asked_from)
+        return max(start, self._view.commit_index + 1)
 
     def _fitting(self, envelope: Envelope, message: Append) -> Verdict:
         """R4b: the own log has the previous entry; skip what else it has."""

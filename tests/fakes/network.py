@@ -7,6 +7,7 @@ cut is noticed only after ``notice_seconds``, as a half-open connection is.
 import asyncio
 import contextlib
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +77,7 @@ class FakeNetwork:
         self._rng = rng or random.Random(0)
         self._free_at: dict[tuple[int, int], float] = {}
         self._queued: dict[tuple[int, int], int] = {}
+        self._under_way: dict[tuple[int, int], deque[Callable[[], None]]] = {}
         self._generations: dict[tuple[int, int], int] = {}
         self._incarnations: dict[int, int] = {}
 
@@ -195,15 +197,18 @@ class FakeNetwork:
         delay = quality.delay + (rng.random() * quality.jitter if quality.jitter else 0.0)
         arrival = max(self._free_at.get(link, 0.0), loop.time() + delay) + busy
         if quality.reorder and rng.random() < quality.reorder:
-            self._arrive_at(loop.time() + delay + rng.random() * quality.late, link, data)
+            loop.call_at(loop.time() + delay + rng.random() * quality.late, self._arrival(link, data))
         else:
             if arrival - busy > loop.time() + delay + self.backlog_seconds:
                 self._overflow(*link)
                 return
             self._free_at[link] = arrival
-            self._arrive_at(arrival, link, data)
+            # Timers of one moment fire in any order; whichever does brings what has left first.
+            under_way = self._under_way.setdefault(link, deque())
+            under_way.append(self._arrival(link, data))
+            loop.call_at(arrival, lambda: under_way.popleft()())
         if quality.duplicate and rng.random() < quality.duplicate:
-            self._arrive_at(arrival + rng.random() * quality.late, link, data)
+            loop.call_at(arrival + rng.random() * quality.late, self._arrival(link, data))
 
     def _overflow(self, source: int, target: int) -> None:
         for pair in ((source, target), (target, source)):
@@ -211,7 +216,8 @@ class FakeNetwork:
             self._free_at.pop(pair, None)
         asyncio.get_running_loop().call_later(0.1, self.refresh)
 
-    def _arrive_at(self, moment: float, link: tuple[int, int], data: bytes) -> None:
+    def _arrival(self, link: tuple[int, int], data: bytes) -> Callable[[], None]:
+        """Note that a message is on its way; return what brings it to its target."""
         generation, incarnation = self._generations[link], self._incarnations[link[1]]
         self._queued[link] = self._queued.get(link, 0) + len(data)
 
@@ -225,7 +231,7 @@ class FakeNetwork:
             with contextlib.suppress(StoppedError):
                 self.nodes[link[1]].mailbox.receive(link[0], generation, decode(data))
 
-        asyncio.get_running_loop().call_at(moment, arrive)
+        return arrive
 
     def queued(self, source: int, target: int) -> int:
         """Return how many bytes are on the way."""

@@ -132,3 +132,20 @@ async def test_one_of_two_unacknowledged_ends_of_the_log_wins(group: Group) -> N
     await group.settled()
     assert [node.machine.values for node in others] == [leader.machine.values] * 2
     assert b"never confirmed" not in leader.machine.values
+
+
+async def test_a_deposed_leader_far_behind_gives_up_its_own_end_of_the_log_and_catches_up(
+    group: Group,
+) -> None:
+    """What it lacks travels in several messages: those behind the first must not hide where it differs."""
+    leader = group.leader()
+    group.network.notice_seconds = 2.0  # its successor sends into the void at first
+    group.network.isolate(leader.raft_id)
+    for number in range(3):
+        leader.propose(b"never confirmed %d" % number).add_done_callback(lambda future: future.exception())
+    successor = await group.elected()
+    await successor.write(*(b"%d" % i + bytes(10_000) for i in range(40)))
+    group.network.isolate()
+    await asyncio.sleep(3)
+    assert leader.machine.values == successor.machine.values
+    assert len(leader.machine.values) == 40

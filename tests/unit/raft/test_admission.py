@@ -202,6 +202,24 @@ def test_a_foreign_term_is_skipped_in_one_step() -> None:
     assert judge(replace(node, commit_index=7), append(900, 3, 3)).answer == Reply(8, reset=True)
 
 
+def test_a_gap_behind_a_conflict_asks_from_the_conflict_until_something_fits() -> None:
+    """The leader sends what is missing in portions and takes the last answer for the truth."""
+    admission = Admission(Node(), STICKY)  # terms 0, 1, 1, 2, 2
+
+    def ask(message: Append, term: int = 3) -> Message | None:
+        return admission.examine(Envelope(LEADER, ME, term, message), 100.0).answer
+
+    assert ask(append(5, 3, 3)) == Reply(4, reset=True)
+    assert ask(append(6, 3, 3)) == Reply(4, reset=True)
+    assert ask(append(90, 3, 3)) == Reply(4, reset=True)
+    assert ask(append(3, 3, 3)) == Reply(2, reset=True)
+    assert ask(append(90, 3, 3)) == Reply(2, reset=True)
+    assert ask(append(90, 4, 4), term=4) == Reply(6, reset=True)  # another leader, another log
+    assert ask(append(5, 3, 3), term=4) == Reply(4, reset=True)
+    assert ask(append(1, 0, 3, 3), term=4) is None
+    assert ask(append(90, 4, 4), term=4) == Reply(6, reset=True)
+
+
 def test_what_begins_before_the_log_is_answered_with_what_is_committed() -> None:
     node = Node(log=log(2, 2, 2, first=100), commit_index=101)
     assert judge(node, append(50, 1, 1)).answer == Reply(102, reset=True)
