@@ -6,8 +6,9 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from unittest import mock
 
-from swarmkit.raft import RaftError, SnapshotPolicy
+from swarmkit.raft import RaftError, SnapshotPolicy, dialect
 from swarmkit.store.proposer import ProposalError
 from tests.fakes.network import Quality
 from tests.sim.raft_machines import Member
@@ -22,6 +23,9 @@ PATIENCE_SECONDS = 0.5
 
 #: How long a stopped leader waits for a successor, and then for what that one writes, at most.
 OVERTAKING_SECONDS = 4.0
+
+#: Room for two or three entries of these stories.
+SMALL_PORTION = 40
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Chaos:
         sync: seconds that a healthy disk takes.
         calm: seconds between two troubles at most.
         pause: seconds between two writes of a client at most.
+        portion: bytes of entries in one message: few make several of what a member lacks.
     """
 
     members: int = 3
@@ -63,6 +68,7 @@ class Chaos:
     sync: float = 0.0005
     calm: float = 0.8
     pause: float = 0.05
+    portion: int = dialect.APPEND_BYTES
 
 
 class Nemesis:
@@ -360,7 +366,8 @@ def run_chaos(
         world.checker.check_final(world.nodes)
 
     policy = SnapshotPolicy(interval=chaos.snapshots, keep_entries=chaos.snapshots // 6)
-    return simulate(seed, story, without=without, policy=policy)
+    with mock.patch.object(dialect, "APPEND_BYTES", chaos.portion):
+        return simulate(seed, story, without=without, policy=policy)
 
 
 def random_chaos(seed: int, brief: bool = False) -> Chaos:
@@ -382,4 +389,5 @@ def random_chaos(seed: int, brief: bool = False) -> Chaos:
         sync=rng.choice((0.0005, 0.0005, 0.05)),
         calm=rng.choice((0.2, 0.8, 0.8)),
         pause=rng.choice((0.02, 0.1, 0.1)),
+        portion=rng.choice((SMALL_PORTION, dialect.APPEND_BYTES)),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sim.raft_chaos import Chaos, run_chaos
+from tests.sim.raft_chaos import SMALL_PORTION, Chaos, run_chaos
 from tests.sim.raft_checker import SafetyError
 from tests.sim.raft_soak import chaos_of
 from tests.sim.raft_without import Rule
@@ -45,6 +45,13 @@ def test_nothing_acknowledged_is_lost_while_members_come_and_go_and_leaders_hand
 def test_nothing_acknowledged_is_lost_while_data_keys_are_rotated(seed: int) -> None:
     chaos = Chaos(seconds=5.0, clients=2, calm=0.3, rotations=True, changes=seed % 2 == 0)
     assert _rotated(run_chaos(seed, chaos, enough=_rotated))
+
+
+@pytest.mark.parametrize("seed", [30, 31, 32, 33, 1007, 1148, 1185, 1187])
+def test_nothing_acknowledged_is_lost_and_all_catch_up_when_entries_travel_in_portions(seed: int) -> None:
+    """In the last four a deposed leader has an end of its own, and is far behind."""
+    chaos = Chaos(seconds=4.0, clients=2, portion=SMALL_PORTION)
+    assert _succeeded(run_chaos(seed, chaos, enough=_succeeded))
 
 
 def test_a_seed_nobody_has_tried_yet() -> None:
