@@ -174,6 +174,7 @@ class Driver:
             links.is_congested,
             self.mailbox.is_connected,
             self.replica.check,
+            lambda: self.log.first_index,
         )
         if storage.image is not None:
             self.replica.restore(storage.image)

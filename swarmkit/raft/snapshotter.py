@@ -71,6 +71,7 @@ class Snapshotter:
         is_congested: tells whether a peer should be sent no piece now.
         is_connected: tells whether a peer can be sent to at all.
         check: raises ValueError or DecodeError for a snapshot that could not be restored.
+        log_begins: tells the index of the oldest entry that the log still has.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Snapshotter:
         is_congested: Callable[[int], bool],
         is_connected: Callable[[int], bool],
         check: Callable[[Image], None],
+        log_begins: Callable[[], int],
     ) -> None:
         self._store = store
         self._identity = identity
@@ -100,6 +102,7 @@ class Snapshotter:
         self._is_congested = is_congested
         self._is_connected = is_connected
         self._check = check
+        self._log_begins = log_begins
         self._writing: asyncio.Task[None] | None = None
         self._outgoing: Outgoing | None = None
         self._served: set[str] = set()
@@ -219,6 +222,16 @@ class Snapshotter:
         """Send nobody anything any more: this node leads no longer."""
         self._outgoing, self._is_fresh, self._wanted = None, False, False
 
+    def _drop_outdated(self) -> None:
+        """Drop the snapshot that is being sent if the log does not continue it any more.
+
+        Whoever got the rest of it would need another one at once; and with two of them, one in the middle of
+        it whenever the other begins, it would never be replaced.
+        """
+        if self._outgoing is not None and self._outgoing.index < self._log_begins():
+            self._outgoing, self._is_fresh = None, False
+            self._served.clear()
+
     async def receive(self, piece: Piece, applied: int) -> Image | None:
         """Take a piece from the leader; return the snapshot once it is complete, sound and durable.
 
@@ -281,6 +294,7 @@ class Snapshotter:
 
     def getTransmissionData(self, peer: Any) -> Any:
         """Return (piece, is first, is last) for a peer; None if nothing is ready or the peer is congested."""
+        self._drop_outdated()
         if self._outgoing is None:
             self._wanted = True
             return None

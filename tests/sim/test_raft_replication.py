@@ -413,6 +413,26 @@ async def test_a_slow_reader_of_a_large_snapshot_costs_the_leader_bounded_memory
     assert leader.status().term == term
 
 
+@in_world(members=5, policy=OFTEN)
+async def test_two_members_far_behind_get_no_snapshot_that_the_log_does_not_continue_any_more(
+    world: World,
+) -> None:
+    """Each begins in the middle of the other's transfer, so there is always one under way."""
+    leader = await world.elected()
+    first, second = world.followers()[:2]
+    for member in (first, second):
+        world.network.links[leader.raft_id, member.raft_id] = Quality(bytes_per_second=2_000_000)
+    world.network.isolate(first.raft_id, second.raft_id)
+    await world.write_many(leader, 100, size=5000)
+    world.network.isolate(second.raft_id)
+    await world.until(lambda: leader._driver.snapshotter.can_send)  # type: ignore[union-attr]
+    await asyncio.sleep(0.1)
+    world.network.isolate()
+    await world.write_many(leader, 100, size=5000)
+    await world.settled(10)
+    assert first.machine.values == second.machine.values == leader.machine.values
+
+
 # -- Bad peers --------------------------------------------------------------------------------------------
 
 
