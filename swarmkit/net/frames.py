@@ -148,11 +148,11 @@ class Frames(asyncio.Transport):
         return True
 
     def pause_reading(self) -> None:
-        """The other side takes no more for now."""
+        """Have ``send`` wait until ``resume_reading``: the other side has no room."""
         self._room.clear()
 
     def resume_reading(self) -> None:
-        """The other side has room."""
+        """Let ``send`` go on: the other side has room."""
         self._room.set()
 
     def is_closing(self) -> bool:
@@ -210,10 +210,12 @@ async def dial(address: str, credentials: Credentials, node_id: str) -> DialledF
     host, port = dialable(address)
     loop = asyncio.get_running_loop()
     try:
-        context = tls.member_context(credentials)
-        _, outer = await loop.create_connection(lambda: TlsEnd(loop, context, node_id), host, port)
+        outer = TlsEnd(loop, tls.member_context(credentials), node_id)
+        await loop.create_connection(lambda: outer, host, port)
     except OSError as error:
         raise FramesError(describe_os_error(error, address)) from error
+    except ValueError as error:  # a host or a node id that can stand in no query and no certificate
+        raise FramesError(f"cannot connect to {address}: {error}") from error
     try:
         await outer.preface
         if outer.protocol != STREAM:

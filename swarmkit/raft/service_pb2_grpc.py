@@ -59,7 +59,7 @@ class RaftServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Leave(self, request, context):
-        """Leader only. Any manager may remove any member.
+        """Leader only. Any manager may remove any member; one that is to be a manager no more, only itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

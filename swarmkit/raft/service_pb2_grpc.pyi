@@ -38,7 +38,7 @@ class RaftStub:
     Join: _grpc.UnaryUnaryMultiCallable[_service_pb2.JoinRequest, _service_pb2.JoinReply]
     """Leader only. The caller becomes a member, or its address is changed."""
     Leave: _grpc.UnaryUnaryMultiCallable[_service_pb2.LeaveRequest, _service_pb2.LeaveReply]
-    """Leader only. Any manager may remove any member."""
+    """Leader only. Any manager may remove any member; one that is to be a manager no more, only itself."""
 
 @_typing.type_check_only
 class RaftAsyncStub(RaftStub):
@@ -48,7 +48,7 @@ class RaftAsyncStub(RaftStub):
     Join: _aio.UnaryUnaryMultiCallable[_service_pb2.JoinRequest, _service_pb2.JoinReply]  # type: ignore[assignment]
     """Leader only. The caller becomes a member, or its address is changed."""
     Leave: _aio.UnaryUnaryMultiCallable[_service_pb2.LeaveRequest, _service_pb2.LeaveReply]  # type: ignore[assignment]
-    """Leader only. Any manager may remove any member."""
+    """Leader only. Any manager may remove any member; one that is to be a manager no more, only itself."""
 
 class RaftServicer(metaclass=_abc_1.ABCMeta):
     """Callers: swarm-manager."""
@@ -67,6 +67,6 @@ class RaftServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.LeaveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.LeaveReply, _abc.Awaitable[_service_pb2.LeaveReply]]:
-        """Leader only. Any manager may remove any member."""
+        """Leader only. Any manager may remove any member; one that is to be a manager no more, only itself."""
 
 def add_RaftServicer_to_server(servicer: RaftServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -305,6 +305,10 @@ async def test_an_address_where_nothing_or_something_else_answers_is_a_clear_err
     finally:
         server.close()
         await server.wait_closed()
+    with pytest.raises(FramesError, match="cannot connect to"):
+        await dial(f"{'a' * 70}.example:4242", manager, "manager-1")
+    with pytest.raises(FramesError, match="cannot connect to"):
+        await dial(served.remote.address, manager, ".")
     with pytest.raises(ValueError, match="is not an address"):
         await dial("nowhere", manager, "manager-1")
 
