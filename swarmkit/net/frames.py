@@ -39,7 +39,8 @@ class Frames(asyncio.Transport):
     To ``end`` it is what a socket's transport is to another ``PipeEnd``, so back-pressure and ends pass as
     there: with more than ``MAX_UNREAD_BYTES`` unread, the other process is read no further.
 
-    At most one ``receive`` and one ``send`` at a time.
+    What comes is taken with ``receive`` until somebody listens. At most one ``receive`` and one ``send`` at a
+    time.
 
     Args:
         trouble: says what broke the connection; empty if nothing is known.
@@ -52,6 +53,8 @@ class Frames(asyncio.Transport):
         self._arriving = bytearray()
         self._unread: deque[bytes] = deque()
         self._unread_bytes = 0
+        self._take: Callable[[bytes], None] | None = None
+        self._ended: Callable[[str], None] = lambda _: None
         self._reason = ""
         self._over = False  # nothing comes any more
         self._closed = False
@@ -80,8 +83,41 @@ class Frames(asyncio.Transport):
             self.end.resume_writing()
         return frame
 
+    def listen(self, take: Callable[[bytes], None], ended: Callable[[str], None]) -> None:
+        """Have each frame handed over in the moment it is all there, from now on; at the end, be told why.
+
+        Who listens is given what comes as fast as it comes: whatever has to be bounded it bounds itself.
+
+        Args:
+            take: called with each frame, in order; must not fail.
+            ended: called once with the reason, or with nothing if the other side has just ended the stream.
+        """
+        self._take, self._ended = take, ended
+        while self._unread:
+            take(self._unread.popleft())
+        self._unread_bytes = 0
+        if self.end.full:
+            self.end.resume_writing()
+        if self._over:
+            self._tell_end()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what is sent now goes out at once, and does not pile up here."""
+        return self._room.is_set() and not self._closed
+
     async def send(self, frame: bytes) -> None:
         """Return once the frame is on its way and there is room for another.
+
+        Raises:
+            FramesError: the stream has ended.
+            ValueError: the frame is larger than ``MAX_FRAME_BYTES``.
+        """
+        self.put(frame)
+        await self._room.wait()
+
+    def put(self, frame: bytes) -> None:
+        """Send a frame; look for ``has_room`` first.
 
         Raises:
             FramesError: the stream has ended.
@@ -92,7 +128,6 @@ class Frames(asyncio.Transport):
         if self._closed:
             raise FramesError(self._reason or self._trouble() or "the stream has ended")
         self.end.data_received(len(frame).to_bytes(_HEADER_BYTES, "big") + frame)
-        await self._room.wait()
 
     def finish(self, reason: str) -> None:
         """Send the last frame, and close when all has gone out."""
@@ -109,8 +144,11 @@ class Frames(asyncio.Transport):
             return
         self._arriving += data
         while (frame := self._next()) is not None:
-            self._unread.append(frame)
-            self._unread_bytes += len(frame)
+            if self._take is not None:
+                self._take(frame)
+            else:
+                self._unread.append(frame)
+                self._unread_bytes += len(frame)
         if self._unread_bytes > MAX_UNREAD_BYTES and not self.end.full:
             self.end.pause_writing()
         self._news.set()
@@ -134,10 +172,17 @@ class Frames(asyncio.Transport):
         return frame
 
     def _end(self, reason: str = "") -> None:
-        self._over = True
         self._reason = self._reason or reason
         self._arriving.clear()
-        self._news.set()
+        if not self._over:
+            self._over = True
+            self._news.set()
+            if self._take is not None:
+                self._tell_end()
+
+    def _tell_end(self) -> None:
+        # Not at once: what broke the connection is known a moment later.
+        asyncio.get_running_loop().call_soon(lambda: self._ended(self._reason or self._trouble()))
 
     def write_eof(self) -> None:
         """The other side sends no more."""

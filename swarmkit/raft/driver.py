@@ -4,12 +4,12 @@ Everyone else only appends to the inbox or the queue of proposals and wakes it. 
 proposal or a deadline is due, never on a fixed poll:
 
 1. deliver the inbox, once the proposals that come close upon one another are all there;
-2. hand queued proposals over and tick;
+2. hand queued proposals over and tick; if leading, apply what is committed: callers wait for it;
 3. if leading and there is news, send;
 4. let the appends of a leader leave;
 5. sync what the log collected, in the log thread, while messages and proposals pile up;
-6. let the rest leave, announce leadership, begin to write a snapshot that was pinned, go on with a rotation
-   of the data key.
+6. let the rest leave; if following, apply only now: a leader waits for the answer and nobody for this;
+7. announce leadership, begin to write a snapshot that was pinned, go on with a rotation of the data key.
 """
 
 import asyncio
@@ -336,8 +336,7 @@ class Driver:
         while library.applied_index < library.commit_index:
             library.postpone_election()
             library.tick()
-            if self._failure is not None:
-                raise self._failure
+            self._apply_committed()
             await asyncio.sleep(0)
         if self.state.members == {self.raft_id}:
             library.campaign_now()
@@ -366,6 +365,8 @@ class Driver:
         await self.receiver.deliver()
         news = self._tick()
         library, snapshotter = self.library, self.snapshotter
+        if leading := library.leading:
+            news = self._apply_committed() or news
         round_wanted = self.confirmations.look()
         if library.leading and (news or round_wanted or snapshotter.can_send):
             library.send_appends()
@@ -376,6 +377,8 @@ class Driver:
         if pending is not None:
             await self._sync(pending)
         self._release(self.mailbox.take_outbox())
+        if not leading:
+            self._apply_committed()
         self._announce()
         self._tell_standing()
         snapshotter.begin()
@@ -384,14 +387,14 @@ class Driver:
         snapshot_due = snapshotter.is_due(library.applied_index)
         if snapshot_due:
             library.request_snapshot()
-        if pending is None:
-            await asyncio.sleep(0)  # a row of cycles without a sync must not hold the loop
+        unapplied = library.applied_index < library.commit_index
+        if pending is None or unapplied:
+            await asyncio.sleep(0)  # a row of cycles without a sync, or of passes, must not hold the loop
         # After a sync the leader's own copy counts: look at the commit index again.
         if library.leading and (pending is not None or snapshotter.can_send):
             return True
         queued = self.proposals.queued > 0 and self._takes_proposals
-        unapplied = library.applied_index < library.commit_index
-        return snapshot_due or queued or unapplied or self.mailbox.has_inbox
+        return snapshot_due or queued or unapplied or self.mailbox.has_inbox or self.log.has_pending
 
     @property
     def _takes_proposals(self) -> bool:
@@ -405,13 +408,14 @@ class Driver:
         return ready and self._batch_end <= self.library.commit_index
 
     def _tick(self) -> bool:
-        """Append, commit and apply; tell whether a leader has something to send at once.
+        """Append and commit; tell whether a leader has something to send at once.
 
         That more is committed by now is no such thing, unless it changes the group: the next entries or the
         next heartbeat tell it. Followers are read by nobody, and each message costs as much as an entry.
         """
+        self._raise_failure()
         library, receiver = self.library, self.receiver
-        last, group = self.log.last_index, self.state.members
+        last = self.log.last_index
         appended = False
         if self._takes_proposals:
             for command in self.proposals.take(MAX_ENTRIES_PER_PASS, MAX_BYTES_PER_PASS):
@@ -424,10 +428,20 @@ class Driver:
         if appended:
             self._batch_end = self.log.last_index
         self._candidacy.ticked()
+        was_reset, receiver.was_reset = receiver.was_reset, False
+        return was_reset or last != self.log.last_index
+
+    def _apply_committed(self) -> bool:
+        """Apply committed entries; tell whether they change the group."""
+        group = self.state.members
+        self.library.apply()
+        self._raise_failure()
+        return group is not self.state.members
+
+    def _raise_failure(self) -> None:
+        """Stop if an entry could not be applied, or a snapshot not be installed."""
         if self._failure is not None:
             raise self._failure
-        was_reset, receiver.was_reset = receiver.was_reset, False
-        return was_reset or last != self.log.last_index or group is not self.state.members
 
     async def _sync(self, pending: Pending) -> None:
         await self._without_loss(self._lanes.log.run(lambda: self.log.write(pending)))

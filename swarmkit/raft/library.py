@@ -242,6 +242,10 @@ class _Core(SyncObj):  # type: ignore[misc]  # the library is untyped
         self.own_wire.core = self
 
     def _SyncObj__applyLogEntries(self) -> bool:
+        """Leave it to ``apply``: the library would do it in the middle of a tick."""
+        return False
+
+    def apply(self) -> None:
         """Apply what is committed, but not too much at once (H25, R8); entries are ours, callbacks unused."""
         applied: int = self._SyncObj__raftLastApplied  # type: ignore[has-type]  # set by the library
         upto = min(self._SyncObj__raftCommitIndex, applied + MAX_ENTRIES_PER_PASS)
@@ -249,7 +253,6 @@ class _Core(SyncObj):  # type: ignore[misc]  # the library is untyped
             for entry in self.own_log.between(applied, upto):
                 self.own_events.apply(entry.index, entry.data)
                 self._SyncObj__raftLastApplied = entry.index
-        return False
 
     def _SyncObj__sendAppendEntries(self) -> None:
         self.own_wire.begin_pass(self._SyncObj__otherNodes)
@@ -410,8 +413,12 @@ class Library(LibraryState):
             self._events.leading_changed(new == _LEADER)
 
     def tick(self) -> None:
-        """Run one tick: campaign if due, commit, apply, append what was queued, look after snapshots."""
+        """Run one tick: campaign if due, commit, append what was queued, look after snapshots."""
         self._core.doTick(0)
+
+    def apply(self) -> None:
+        """Apply what is committed, ``MAX_ENTRIES_PER_PASS`` entries at most."""
+        self._core.apply()
 
     def receive(self, peer: int, term: int, message: Message) -> None:
         """Handle one admitted message of this term."""

@@ -205,11 +205,16 @@ class RaftLog(EntryList):
         """Have the next sync write the commit index in any case."""
         self._record_commit = True
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there is something to write or to delete."""
+        return bool(self._pending or self._drop_before or self._record_commit)
+
     def take_pending(self) -> Pending | None:
         """Take what has collected since the last call; None if there is nothing to write or to delete."""
         if self._replacing is not None:
             raise RuntimeError("the log was cleared and not filled again")
-        if not self._pending and not self._drop_before and not self._record_commit:
+        if not self.has_pending:
             return None
         commit = self.getRaftCommitIndex()
         pending = Pending(self._pending, commit, self._drop_before, self._record_commit)

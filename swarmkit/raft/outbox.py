@@ -51,6 +51,11 @@ class Outbox:
         self._writing = 0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, and no write that was taken."""
+        return not self._bytes
+
+    @property
     def is_congested(self) -> bool:
         """Whether nothing should be added that can wait. A write ends only when the peer has room."""
         return self._bytes > CONGESTED_BYTES

@@ -1,5 +1,6 @@
 """Streams as pipes: the dialling end and the one that was dialled. ``net/frames.py`` carries the bytes."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
@@ -70,6 +71,26 @@ class FramePipe:
         except FramesError as error:
             raise PipeError(str(error)) from error
 
+    def listen(self, take: Callable[[RaftFrame], None], ended: Callable[[str], None]) -> None:
+        """Have each frame handed over when it has come, instead of ``read``; at the end, be told why."""
+
+        def parse(data: bytes) -> None:
+            try:
+                frame = RaftFrame.FromString(data)
+            except DecodeError:
+                ended("the peer sent what is no frame")
+            else:
+                take(frame)
+
+        self._frames.listen(parse, ended)
+
+    def write_now(self, frame: RaftFrame) -> bool:
+        """Write if the pipe is whole and the frame goes out at once; tell whether it did."""
+        if not self._frames.has_room:
+            return False
+        self._frames.put(frame.SerializeToString())
+        return True
+
 
 class CallerPipe:
     """The end of who dials.
@@ -87,9 +108,21 @@ class CallerPipe:
         self._pipe: FramePipe | None = None
 
     async def read(self) -> RaftFrame | None:
-        """Return the next frame, or None at the end; after the first write."""
+        """Return the next frame, or None at the end; after the first ``write``."""
+        return await self._connected.read()
+
+    def listen(self, take: Callable[[RaftFrame], None], ended: Callable[[str], None]) -> None:
+        """As ``FramePipe.listen``; after the first ``write``."""
+        self._connected.listen(take, ended)
+
+    def write_now(self, frame: RaftFrame) -> bool:
+        """As ``FramePipe.write_now``; after the first ``write``."""
+        return self._connected.write_now(frame)
+
+    @property
+    def _connected(self) -> FramePipe:
         assert self._pipe is not None, "not connected before the first write"
-        return await self._pipe.read()
+        return self._pipe
 
     async def write(self, frame: RaftFrame) -> None:
         """Return once the frame is on its way; connect first, if that has not been done."""

@@ -22,13 +22,20 @@ BEAT_SECONDS = 0.5
 #: (contract/raft-store-manager.md, 8).
 SILENT_BEATS = 4
 
+#: Bytes up to which a message is written in the moment it is sent, if nothing waits: most are smaller, and
+#: a leader waits for their answers. What is larger goes through the outbox, which counts it.
+_AT_ONCE_BYTES = 64 << 10
+
 
 class PipeError(Exception):
     """A pipe has broken, or carries what it should not; the text is one sentence."""
 
 
 class Pipe(Protocol):
-    """Carries frames both ways, in order. At most one read and one write at a time."""
+    """Carries frames both ways, in order. At most one read and one write at a time.
+
+    Opening a stream is a conversation: ``read`` and ``write``. Then frames are ``listen``ed for.
+    """
 
     async def read(self) -> RaftFrame | None:
         """Return the next frame, or None at the end.
@@ -44,6 +51,19 @@ class Pipe(Protocol):
         Raises:
             PipeError: the pipe has broken.
         """
+        ...
+
+    def listen(self, take: Callable[[RaftFrame], None], ended: Callable[[str], None]) -> None:
+        """Have each frame handed over in the moment it has come, instead of ``read``.
+
+        Args:
+            take: called with each frame, in order; must not fail.
+            ended: called when nothing more comes, with the reason, or nothing if the peer just ended it.
+        """
+        ...
+
+    def write_now(self, frame: RaftFrame) -> bool:
+        """Write if the pipe is whole and the frame goes out at once; tell whether it did."""
         ...
 
 
@@ -97,6 +117,7 @@ class Stream:
         self._outbox = Outbox()
         self._vigil = Vigil()
         self._ping = False
+        self._opened = False
         self._ended = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -104,7 +125,11 @@ class Stream:
         """Take a message; if there is no room, drop all that waits and end the stream."""
         if self._ended.is_set():
             return
-        if self._outbox.put(encode(envelope)):
+        data = encode(envelope)
+        first = self._opened and self._outbox.is_empty
+        if first and len(data) <= _AT_ONCE_BYTES and self._pipe.write_now(_batch([data])):
+            self._vigil.said = True
+        elif self._outbox.put(data):
             self._wake.set()
         else:
             self.end("too much waits for the peer")
@@ -137,36 +162,40 @@ class Stream:
         """
         owner = TaskOwner("raft-stream", on_failure=lambda _: self.end("internal error"))
         try:
-            owner.spawn(self._receive(deliver), "receive")
+            self._pipe.listen(lambda frame: self._take(frame, deliver), self._pipe_ended)
             owner.spawn(self._send(), "send")
             await self._ended.wait()
         finally:
             await owner.close()
 
-    async def _receive(self, deliver: Callable[[Envelope], None]) -> None:
+    def _take(self, frame: RaftFrame, deliver: Callable[[Envelope], None]) -> None:
+        if self._ended.is_set():
+            return
+        self._vigil.heard = True
+        kind = frame.WhichOneof("content")
         try:
-            while (frame := await self._pipe.read()) is not None:
-                self._vigil.heard = True
-                kind = frame.WhichOneof("content")
-                if kind == "batch":
-                    for data in frame.batch.envelopes:
-                        deliver(decode(data))
-                elif kind != "ping":
-                    raise PipeError(f"the peer sent a {kind or 'nameless'} frame out of turn")
-            self.end("the peer ended it")
-        except (PipeError, ValueError) as error:
+            if kind == "batch":
+                for data in frame.batch.envelopes:
+                    deliver(decode(data))
+            elif kind != "ping":
+                self.end(f"the peer sent a {kind or 'nameless'} frame out of turn")
+        except ValueError as error:
             self.end(str(error))
+
+    def _pipe_ended(self, reason: str) -> None:
+        self.end(reason or "the peer ended it")
 
     async def _send(self) -> None:
         try:
             if self._opening is not None:
                 await self._pipe.write(self._opening)
+            self._opened = True
             while True:
                 self._wake.clear()
                 batch = self._outbox.take()
                 if batch:
                     self._vigil.said = True
-                    await self._pipe.write(RaftFrame(batch=Batch(envelopes=batch)))
+                    await self._pipe.write(_batch(batch))
                     self._outbox.written()
                 elif self._ping:
                     self._vigil.said = True
@@ -177,3 +206,7 @@ class Stream:
                 self._ping = False
         except PipeError as error:
             self.end(str(error))
+
+
+def _batch(envelopes: list[bytes]) -> RaftFrame:
+    return RaftFrame(batch=Batch(envelopes=envelopes))

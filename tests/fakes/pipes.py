@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from swarmkit.api import messages as api
 from swarmkit.net.errors import RpcError
@@ -24,6 +24,7 @@ class End:
         self.other: End
         self.arrived: deque[RaftFrame | None] = deque()
         self.news = asyncio.Event()
+        self.listener: tuple[Callable[[RaftFrame], None], Callable[[str], None]] | None = None
         self.is_closed = False
 
     async def read(self) -> RaftFrame | None:
@@ -38,6 +39,20 @@ class End:
         if self.is_closed:
             raise PipeError("closed")
         self.wire.put(self.other, frame)
+        if self.wire.has_no_room(self.other):
+            await self.wire.room.wait()
+
+    def write_now(self, frame: RaftFrame) -> bool:
+        if self.is_closed or self.wire.has_no_room(self.other):
+            return False
+        self.wire.put(self.other, frame)
+        return True
+
+    def listen(self, take: Callable[[RaftFrame], None], ended: Callable[[str], None]) -> None:
+        self.listener = (take, ended)
+        arrived, self.arrived = self.arrived, deque()
+        for frame in arrived:
+            self.receive(frame)
 
     async def close(self) -> None:
         if not self.is_closed:
@@ -47,8 +62,13 @@ class End:
     def receive(self, frame: RaftFrame | None) -> None:
         if frame is None:
             self.is_closed = True
-        self.arrived.append(frame)
-        self.news.set()
+        if self.listener is None:
+            self.arrived.append(frame)
+            self.news.set()
+        elif frame is None:
+            self.listener[1]("")
+        else:
+            self.listener[0](frame)
 
 
 class Wire:
@@ -58,6 +78,7 @@ class Wire:
         held: frames wait for ``step``; otherwise they arrive at once.
         unreachable: (dialling raft id, dialled raft id) that get no answer.
         deaf: (from, to) whose frames, and ends, vanish.
+        full: (from, to) whose pipes have no room until ``drain``.
         pipes: the caller's ends of all that were opened.
     """
 
@@ -66,6 +87,8 @@ class Wire:
         self.carriers: dict[int, Carrier] = {}
         self.unreachable: set[tuple[int, int]] = set()
         self.deaf: set[tuple[int, int]] = set()
+        self.full: set[tuple[int, int]] = set()
+        self.room = asyncio.Event()
         self.lanes: dict[End, deque[RaftFrame | None]] = {}
         self.dials: list[tuple[int, int]] = []
         self.refusals: list[RpcError] = []
@@ -79,6 +102,15 @@ class Wire:
             self.lanes.setdefault(end, deque()).append(frame)
         else:
             end.receive(frame)
+
+    def has_no_room(self, end: End) -> bool:
+        return end.name in {f"{source:x}>{target:x}" for source, target in self.full}
+
+    def drain(self) -> None:
+        """Let all pipes have room again."""
+        self.full.clear()
+        self.room.set()
+        self.room = asyncio.Event()
 
     def choices(self) -> list[End]:
         """Ends at which a frame could arrive next, in the order in which their pipes first carried one."""
@@ -160,6 +192,14 @@ class Carrier:
 
     def say(self, target: int, number: int) -> None:
         self.links.send(Envelope(self.raft_id, target, 1, PreVote(number)))
+
+    def end_of(self, target: int) -> End:
+        """Return this side's end of the pipe to a peer."""
+        for pipe in reversed(self.wire.pipes):
+            for end in (pipe, pipe.other):
+                if end.name == f"{target:x}>{self.raft_id:x}" and not end.is_closed:
+                    return end
+        raise AssertionError("there is no pipe")
 
     def heard(self) -> list[int]:
         """Take the numbers that arrived on present streams."""

@@ -197,6 +197,20 @@ async def test_a_removed_member_learns_it_once_erases_its_state_and_harms_nobody
 
 
 @in_world()
+async def test_a_follower_that_has_seen_a_removal_knows_of_it_after_a_crash(world: World) -> None:
+    leader = await world.elected()
+    gone, stays = world.followers()
+    member = world.member_of(stays)
+    await leader.group.remove(gone.raft_id)
+    await world.until(lambda: len(stays.members()) == 2)
+    await asyncio.sleep(0.05)  # less than a heartbeat: nobody tells it anything more
+    for one in list(world.members.values()):
+        world.kill(one)
+    await world.start(member)
+    assert [len(node.members()) for node in world.nodes] == [2]
+
+
+@in_world()
 async def test_a_member_removed_while_it_was_down_is_told_when_it_returns(world: World) -> None:
     leader = await world.elected()
     stays, gone = world.followers()

@@ -216,6 +216,26 @@ async def test_entries_of_every_size_up_to_the_limit_arrive_whole(world: World) 
 
 
 @pytest.mark.slow
+@in_world()
+async def test_a_follower_answers_before_it_applies_what_the_message_says_is_committed(world: World) -> None:
+    leader = await world.elected()
+    await world.write_many(leader, 1)
+    await world.settled()
+    first = leader.status().applied_index
+    unapplied: list[int] = []
+
+    def note(envelope: Envelope) -> None:
+        if isinstance(envelope.message, Reply) and envelope.message.next_index == first + 3:
+            node = next(node for node in world.nodes if node.raft_id == envelope.source)
+            unapplied.append(first + 1 - node.status().applied_index)
+
+    world.network.observe = note
+    await world.write(leader)
+    await world.write(leader)
+    await world.settled()
+    assert unapplied[:2] == [1, 1]
+
+
 @in_world(policy=NO_SNAPSHOTS)
 async def test_many_committed_entries_that_arrive_at_once_are_applied_in_passes(world: World) -> None:
     leader = await world.elected()

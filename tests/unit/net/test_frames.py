@@ -140,6 +140,63 @@ async def test_a_sender_waits_until_the_other_side_has_room(other: OtherSide) ->
     await sending
 
 
+class Listener:
+    """Keeps what it is handed."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.taken: list[bytes] = []
+        self.reasons: list[str] = []
+        frames.listen(self.taken.append, self.reasons.append)
+
+
+async def test_who_listens_is_handed_what_has_come_and_each_frame_in_the_moment_it_comes(
+    other: OtherSide,
+) -> None:
+    other.frames.write(framed(b"one") + framed(b"two"))
+    listener = Listener(other.frames)
+    assert listener.taken == [b"one", b"two"]
+    other.frames.write(framed(b"three") + framed(b"four")[:-1])
+    assert listener.taken == [b"one", b"two", b"three"]
+    other.frames.write(b"r")
+    assert listener.taken[3:] == [b"four"]
+
+
+async def test_who_listens_is_told_once_why_nothing_comes_any_more(other: OtherSide) -> None:
+    listener = Listener(other.frames)
+    other.frames.write(framed(b"one") + last("that is enough") + framed(b"never"))
+    assert listener.taken == [b"one"]
+    other.frames.write_eof()
+    other.frames.close()
+    await asyncio.sleep(0)
+    assert listener.reasons == ["that is enough"]
+
+
+@pytest.mark.parametrize("reason", ["", "that is enough"])
+async def test_who_begins_to_listen_after_the_end_is_told_of_it(other: OtherSide, reason: str) -> None:
+    other.frames.write(framed(b"one") + (last(reason) if reason else b""))
+    other.frames.write_eof()
+    listener = Listener(other.frames)
+    await asyncio.sleep(0)
+    assert (listener.taken, listener.reasons) == ([b"one"], [reason])
+
+
+async def test_to_listen_lets_the_other_side_be_read_again(other: OtherSide) -> None:
+    more = framed(bytes(MAX_UNREAD_BYTES)) + framed(b"1")
+    other.frames.write(more)
+    was_read = other.is_read()
+    Listener(other.frames)
+    other.frames.write(more)
+    assert (was_read, other.is_read()) == (False, True)
+
+
+async def test_there_is_room_while_the_other_side_takes_and_none_after_the_end(other: OtherSide) -> None:
+    seen = [other.frames.has_room]
+    for change in (other.frames.pause_reading, other.frames.resume_reading, other.frames.close):
+        change()
+        seen.append(other.frames.has_room)
+    assert seen == [True, False, True, False]
+
+
 async def test_nothing_is_sent_after_the_end(other: OtherSide) -> None:
     other.frames.finish("enough")
     other.frames.finish("more than enough")

@@ -10,11 +10,11 @@ import pytest
 
 from swarmkit.api import messages as api
 from swarmkit.raft.hello import MAX_STRANGERS
-from swarmkit.raft.messages import Append, Envelope
+from swarmkit.raft.messages import Append, Envelope, PreVote
 from swarmkit.raft.outbox import MAX_MESSAGES
 from swarmkit.raft.records import Entry
 from swarmkit.raft.service_pb2 import Hello, RaftFrame
-from swarmkit.raft.transport import LinkChange
+from swarmkit.raft.transport import LinkChange, Received
 from tests.fakes.pipes import Carrier, End, Wire, member, node_id
 
 LOW, HIGH, OTHER = 1, 2, 3
@@ -223,11 +223,61 @@ async def test_a_silent_peer_is_disconnected_after_the_send_time_out_and_not_bef
     assert connected(low, high)
 
 
+async def test_a_message_leaves_in_the_moment_it_is_sent_and_is_there_when_it_has_come(wire: Wire) -> None:
+    low, high = pair(wire)
+    await asyncio.sleep(0.1)
+    high.heard()
+    low.say(HIGH, 1)
+    assert high.heard() == [1]
+
+
+async def test_what_finds_no_room_waits_and_nothing_overtakes_it(wire: Wire) -> None:
+    low, high = pair(wire)
+    await asyncio.sleep(0.1)
+    high.heard()
+    low.say(HIGH, 1)
+    wire.full.add((LOW, HIGH))
+    low.say(HIGH, 2)
+    await asyncio.sleep(0.1)
+    low.say(HIGH, 3)
+    assert high.heard() == [1, 2]  # of what waited, one frame is taken: the pipe is full then
+    wire.drain()
+    low.say(HIGH, 4)
+    await asyncio.sleep(0.1)
+    assert high.heard() == [3, 4]
+
+
+async def test_a_small_message_does_not_overtake_a_large_one(wire: Wire) -> None:
+    low, high = pair(wire)
+    await asyncio.sleep(0.1)
+    high.mailbox.take_inbox()
+    low.links.send(Envelope(LOW, HIGH, 1, Append(0, 0, 0, [Entry(bytes(100_000), 1, 1)])))
+    low.say(HIGH, 2)
+    await asyncio.sleep(0.1)
+    kinds = [type(item.envelope.message) for item in high.mailbox.take_inbox() if isinstance(item, Received)]
+    assert kinds == [Append, PreVote]
+
+
+async def test_a_frame_out_of_turn_ends_the_stream_and_what_follows_it_is_not_heard(wire: Wire) -> None:
+    low, high = pair(wire)
+    await asyncio.sleep(0.1)
+    streams = high.mailbox.streams
+    high.heard()
+    low.end_of(HIGH).write_now(RaftFrame(hello=Hello(source=LOW, target=HIGH)))
+    low.say(HIGH, 1)
+    assert high.heard() == []
+    await asyncio.sleep(5)
+    assert high.mailbox.streams == streams + 1
+    await talk(low, high)
+
+
 async def test_an_overflow_drops_what_waits_and_ends_the_stream(wire: Wire) -> None:
     low, high = pair(wire)
     await asyncio.sleep(0.1)
+    wire.full.add((LOW, HIGH))
     for number in range(MAX_MESSAGES + 1):
         low.say(HIGH, number)
+    wire.drain()
     await asyncio.sleep(0)
     await asyncio.sleep(1)
     assert high.heard() == []
