@@ -8,8 +8,9 @@ from swarmd.rafttool.folder import PLAIN_LOG, PLAIN_SNAPSHOTS, RaftFolder, ToolE
 from swarmkit.raft import RecordCipher
 from swarmkit.raft.files import FILE_MODE, FOLDER_MODE
 from swarmkit.raft.records import Kind, batch_frame, frame
+from swarmkit.raft.scan import ScannedSegment, open_record, scan_log
 from swarmkit.raft.snapshots import encode, read_snapshot, snapshot_names
-from swarmkit.raft.wal import Identity, ScannedSegment, open_record, record_frame, scan_log
+from swarmkit.raft.wal import Identity, record_frame
 
 _PLAIN = RecordCipher(None)
 

@@ -16,9 +16,9 @@ from swarmkit.raft import ApplyError, MembershipError, RecordCipher
 from swarmkit.raft.files import OsFiles, Readable
 from swarmkit.raft.log_pb2 import SnapshotPayload
 from swarmkit.raft.replica import Replica, read_payload
+from swarmkit.raft.scan import LogState, replay, scan_log
 from swarmkit.raft.snapshots import Image, read_snapshot, snapshot_names
 from swarmkit.raft.storage import LOG_FOLDER, SNAPSHOT_FOLDER, missing_replacement
-from swarmkit.raft.wal import LogState, replay, scan_log
 from swarmkit.store.errors import DivergenceError
 from swarmkit.store.store import Store
 

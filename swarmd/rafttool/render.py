@@ -14,8 +14,8 @@ from swarmkit.api import messages as api
 from swarmkit.raft.entries import read_command
 from swarmkit.raft.log_pb2 import MembershipChange
 from swarmkit.raft.records import Batch, Entry, Replace, Term, Truncate
+from swarmkit.raft.scan import ScannedSegment
 from swarmkit.raft.snapshots import Image
-from swarmkit.raft.wal import ScannedSegment
 from swarmkit.store.objects import SCHEMAS_BY_TABLE, StoreObject
 
 #: Kinds as ``dump-object`` takes them. PARITY: the original lacks volumes.

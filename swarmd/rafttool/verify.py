@@ -17,9 +17,9 @@ from swarmkit.raft.entries import read_command
 from swarmkit.raft.errors import ForeignStateError, LogDamagedError, StorageError
 from swarmkit.raft.records import Entry, Record, Replace
 from swarmkit.raft.replica import read_payload
+from swarmkit.raft.scan import LogState, ScannedSegment, follow, open_record, scan_segment, segment_names
 from swarmkit.raft.snapshots import Image, read_snapshot, snapshot_names
 from swarmkit.raft.storage import missing_replacement
-from swarmkit.raft.wal import LogState, ScannedSegment, follow, open_record, scan_segment, segment_names
 from swarmkit.store.codec import decode_entry, decode_snapshot
 from swarmkit.store.errors import DivergenceError
 

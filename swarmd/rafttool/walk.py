@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from swarmd.rafttool.folder import RaftFolder
 from swarmkit.raft.records import Batch, Entry, Record, Replace
-from swarmkit.raft.wal import LogState, ScannedSegment, follow, open_record, scan_log
+from swarmkit.raft.scan import LogState, ScannedSegment, follow, open_record, scan_log
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,21 @@ FOLDER_MODE = 0o700
 
 
 class AppendFile(Protocol):
-    """A file open at its end. One thread at a time."""
+    """A file open at the end of what was written. One thread at a time."""
 
     def write(self, data: bytes) -> None:
         """Write all of ``data`` at the end; raises OSError, possibly after a part of it."""
+        ...
+
+    def reserve(self, size: int) -> None:
+        """Make the file ``size`` bytes long with zeros, if the disk can; the end of what was written stays.
+
+        While a file grows with each write, each sync has to put its new length on the disk as well.
+        """
+        ...
+
+    def trim(self) -> None:
+        """Cut off what was reserved and not written, not durably; raises OSError."""
         ...
 
     def sync(self) -> None:
@@ -53,7 +64,11 @@ class FileSystem(Readable, Protocol):
         ...
 
     def reopen(self, path: Path, size: int) -> AppendFile:
-        """Open an existing file at its end, durably cut to ``size`` bytes if it is longer."""
+        """Open an existing file to go on behind its first ``size`` bytes; zeros may follow, nothing else."""
+        ...
+
+    def cut(self, path: Path, size: int) -> None:
+        """Cut a file to its first ``size`` bytes, durably."""
         ...
 
     def rename(self, source: Path, target: Path) -> None:
@@ -70,13 +85,23 @@ class FileSystem(Readable, Protocol):
 
 
 class _OsFile:
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, end: int = 0) -> None:
         self._descriptor = descriptor
+        self._end = end
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            written = os.pwrite(self._descriptor, view, self._end)
+            self._end += written
+            view = view[written:]
+
+    def reserve(self, size: int) -> None:
+        with contextlib.suppress(OSError):  # the file system cannot, or is full: the next write will tell
+            os.posix_fallocate(self._descriptor, self._end, size - self._end)
+
+    def trim(self) -> None:
+        os.ftruncate(self._descriptor, self._end)
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
@@ -110,20 +135,21 @@ class OsFiles:
 
     def create(self, path: Path) -> AppendFile:
         """Open a new, empty file, mode 0600."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         return _OsFile(os.open(path, flags, FILE_MODE))
 
     def reopen(self, path: Path, size: int) -> AppendFile:
-        """Open an existing file at its end, durably cut to ``size`` bytes if it is longer."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        """Open an existing file to go on behind its first ``size`` bytes; zeros may follow, nothing else."""
+        return _OsFile(os.open(path, os.O_WRONLY | os.O_CLOEXEC), size)
+
+    def cut(self, path: Path, size: int) -> None:
+        """Cut a file to its first ``size`` bytes, durably."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            if os.fstat(descriptor).st_size > size:
-                os.ftruncate(descriptor, size)
-                os.fsync(descriptor)
-        except OSError:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
             os.close(descriptor)
-            raise
-        return _OsFile(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename atomically."""

@@ -13,7 +13,8 @@ from typing import overload
 from swarmkit.log import get_logger
 from swarmkit.raft.errors import WriteFailedError
 from swarmkit.raft.records import Entry, Record, Replace, Term, Truncate
-from swarmkit.raft.wal import LogState, WriteAheadLog
+from swarmkit.raft.scan import LogState
+from swarmkit.raft.wal import WriteAheadLog
 
 log = get_logger(__name__)
 
@@ -244,6 +245,7 @@ class RaftLog(EntryList):
         """
         try:
             self._wal.append(self._pending, self.getRaftCommitIndex())
+            self._wal.trim()
         finally:
             self._wal.close()
 

@@ -7,12 +7,13 @@ A file is a sequence of frames::
 All numbers are little-endian. The log consists of segments; each begins with a SEGMENT frame and goes on with
 batches: a BATCH frame (number, commit index), then the records of one sync. A batch is written only after the
 one before it was synced. That is what tells a torn tail, which a power cut leaves and which nobody relied on,
-from damage to records that were acknowledged: see ``read_segment``.
+from damage to records that were acknowledged: see ``read_segment``. Behind the last record zeros may
+follow: room for more.
 """
 
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
@@ -87,6 +88,17 @@ class Replace:
 
 
 Record = Entry | Truncate | Term | Replace
+
+
+def highest_index(batch: Iterable[Record]) -> int:
+    """Return the highest index of an entry among records; 0 if there is none."""
+    highest = 0
+    for record in batch:
+        if isinstance(record, Entry):
+            highest = max(highest, record.index)
+        elif isinstance(record, Replace):
+            highest = max(highest, record.entries[-1].index)
+    return highest
 
 
 class BadFrameError(ValueError):
@@ -215,7 +227,7 @@ class Segment:
     Attributes:
         header: its first record.
         batches: what follows, in order.
-        end: bytes that can be trusted; less than the file's size if its tail is torn.
+        end: bytes that can be trusted; less than the file's size if its tail is torn, or reserved.
         torn: why the rest cannot be, or None.
     """
 
@@ -226,7 +238,7 @@ class Segment:
 
 
 def read_segment(data: bytes, is_last: bool) -> Segment:
-    """Read a segment file.
+    """Read a segment file, up to the zeros that were reserved and never written.
 
     Only the last segment may have a torn tail. A bad frame there is taken for one if no later batch follows
     it (otherwise its own batch had been synced) and if it is cut off by the end of the file or covers a
@@ -252,6 +264,8 @@ def read_segment(data: bytes, is_last: bool) -> Segment:
         try:
             found = read_frame(data, offset)
         except BadFrameError as error:
+            if data.count(0, offset) == len(data) - offset:
+                break
             if is_last and _is_torn(data, error):
                 return Segment(header, batches, offset, error.reason)
             raise

@@ -11,8 +11,9 @@ from swarmkit.raft.errors import ForeignStateError, SnapshotGapError, write_fail
 from swarmkit.raft.files import FileSystem
 from swarmkit.raft.log_pb2 import MembershipChange
 from swarmkit.raft.records import Entry, Replace
+from swarmkit.raft.scan import LogState
 from swarmkit.raft.snapshots import Image, SnapshotStore
-from swarmkit.raft.wal import Identity, LogState, WriteAheadLog, open_log
+from swarmkit.raft.wal import Identity, WriteAheadLog, open_log
 
 log = get_logger(__name__)
 

@@ -1,24 +1,27 @@
-"""The write-ahead log on disk: segments of batches, one sync a batch (contract/pysyncobj-hazards.md, 7).
+"""Writing the log on disk: segments of batches, one sync a batch (contract/pysyncobj-hazards.md, 7).
+
+``scan.py`` reads it.
 
 Methods of ``WriteAheadLog`` block and belong to one thread at a time: the starting one, then the log thread.
 """
 
-import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from swarmkit.ca.cipher import InvalidKeyError, RecordCipher
+from swarmkit.ca.cipher import RecordCipher
 from swarmkit.log import get_logger
 from swarmkit.raft import records
-from swarmkit.raft.errors import LogDamagedError, WrongKeyError, write_failure
-from swarmkit.raft.files import AppendFile, FileSystem, Readable, remove_leftovers, write_new
+from swarmkit.raft.errors import write_failure
+from swarmkit.raft.files import AppendFile, FileSystem, remove_leftovers, write_new
 from swarmkit.raft.log_pb2 import SegmentHeader
-from swarmkit.raft.records import Entry, Frame, Kind, Record, Replace, Term, Truncate
+from swarmkit.raft.records import Entry, Kind, Record, Term, Truncate
+from swarmkit.raft.scan import SUFFIX, LogState, replay, scan_log
 
 log = get_logger(__name__)
 
-SUFFIX = ".wal"
+#: How far ahead a segment is made longer than what it holds: one sync in some hundreds then records a length.
+_RESERVED_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -27,67 +30,6 @@ class Identity:
 
     raft_id: int
     node_id: str
-
-
-@dataclass
-class LogState:
-    """What the records of a log add up to.
-
-    Attributes:
-        entries: consecutive, the oldest first.
-        next_index: index of the entry that comes next.
-        term: current term, never below that of the last entry.
-        vote: raft id voted for in ``term``, or empty.
-        commit: highest commit index recorded; ``clamped_commit`` is the one to use.
-    """
-
-    next_index: int = 1
-    term: int = 0
-    vote: str = ""
-    commit: int = 0
-    entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def clamped_commit(self) -> int:
-        """The commit index, never beyond the last entry: the tail behind it may be lost (H20)."""
-        return min(self.commit, self.next_index - 1)
-
-    @classmethod
-    def begin(cls, header: SegmentHeader) -> "LogState":
-        """Return what the header of the oldest segment establishes."""
-        return cls(header.next_index, header.term, header.vote, header.commit)
-
-    def take(self, record: Record) -> None:
-        """Apply one record.
-
-        Raises:
-            ValueError: it does not follow from those before it.
-        """
-        if isinstance(record, Entry):
-            if record.index != self.next_index:
-                raise ValueError(f"entry {record.index} follows entry {self.next_index - 1}")
-            self.entries.append(record)
-            self.next_index += 1
-            self._raise_term(record.term)
-        elif isinstance(record, Truncate):
-            if record.index > self.next_index:
-                raise ValueError(f"truncation from {record.index} follows entry {self.next_index - 1}")
-            # It may go back behind the first entry here: the segment that held the entries was deleted.
-            first = self.next_index - len(self.entries)
-            del self.entries[max(record.index - first, 0) :]
-            self.next_index = record.index
-        elif isinstance(record, Term):
-            if record.term < self.term:
-                raise ValueError(f"term {record.term} follows term {self.term}")
-            self.term, self.vote = record.term, record.vote
-        else:
-            self.entries = list(record.entries)
-            self.next_index = record.entries[-1].index + 1
-            self._raise_term(record.entries[-1].term)
-
-    def _raise_term(self, term: int) -> None:
-        if term > self.term:
-            self.term, self.vote = term, ""
 
 
 @dataclass
@@ -142,6 +84,7 @@ class WriteAheadLog:
         self._tail = tail
         self._current = current
         self._current_bytes = current_bytes
+        self._reserved_bytes = current_bytes
         self._is_closed = False
         self._segment_bytes = segment_bytes
         #: First segment under the present cipher; earlier ones may hold what another key has sealed.
@@ -173,7 +116,7 @@ class WriteAheadLog:
             current = write_new(files, path, [header, body])
         except OSError as error:
             raise write_failure(error, "the raft log", path) from error
-        segment = _SegmentFile(1, path, _max_index(first))
+        segment = _SegmentFile(1, path, records.highest_index(first))
         size = len(header) + len(body)
         return cls(files, folder, cipher, identity, [segment], tail, current, size, segment_bytes)
 
@@ -196,13 +139,16 @@ class WriteAheadLog:
                 self._append_to_new_segment(batch, commit)
             else:
                 data = _batch(self.cipher, self._tail, batch, commit)
+                self._current_bytes += len(data)
+                if self._current_bytes > self._reserved_bytes:
+                    self._reserved_bytes = self._current_bytes + _RESERVED_BYTES
+                    self._current.reserve(self._reserved_bytes)
                 self._current.write(data)
                 self._current.sync()
-                self._current_bytes += len(data)
         except OSError as error:
             raise write_failure(error, "the raft log", self.path) from error
         segment = self._segments[-1]
-        segment.max_index = max(segment.max_index, _max_index(batch))
+        segment.max_index = max(segment.max_index, records.highest_index(batch))
 
     def _append_to_new_segment(self, batch: Sequence[Record], commit: int) -> None:
         sequence = self._segments[-1].sequence + 1
@@ -210,8 +156,10 @@ class WriteAheadLog:
         header = _header_frame(sequence, self._tail, self.identity)
         body = _batch(self.cipher, self._tail, batch, commit)
         current = write_new(self._files, path, [header, body])
+        self._current.trim()
         self._current.close()
         self._current, self._current_bytes = current, len(header) + len(body)
+        self._reserved_bytes = self._current_bytes
         self._segments.append(_SegmentFile(sequence, path))
 
     def switch(self, cipher: RecordCipher, commit: int) -> int:
@@ -254,6 +202,17 @@ class WriteAheadLog:
         except OSError as error:
             raise write_failure(error, "the raft log's folder", self._segments[0].path) from error
 
+    def trim(self) -> None:
+        """Cut off what was reserved for batches to come: nothing more is appended.
+
+        Raises:
+            WriteFailedError: it stays; the log is none the worse.
+        """
+        try:
+            self._current.trim()
+        except OSError as error:
+            raise write_failure(error, "the raft log", self.path) from error
+
     def close(self) -> None:
         """Close the file. Writes nothing; may be called twice."""
         if not self._is_closed:
@@ -261,87 +220,12 @@ class WriteAheadLog:
             self._current.close()
 
 
-@dataclass(frozen=True)
-class ScannedSegment:
-    """A segment as it lies on the disk; all its checksums match.
-
-    Attributes:
-        path: the file.
-        size: its length in bytes; more than ``segment.end`` if its tail is torn.
-        segment: its records, still sealed.
-    """
-
-    path: Path
-    size: int
-    segment: records.Segment
-
-
-def scan_log(files: Readable, folder: Path) -> Iterator[ScannedSegment]:
-    """Read the segments in ``folder`` one by one, and check that they follow each other. Changes nothing.
-
-    Raises:
-        LogDamagedError: a segment is missing or damaged.
-        OSError: a file cannot be read.
-    """
-    names = segment_names(files, folder)
-    before: ScannedSegment | None = None
-    for name in names:
-        before = scan_segment(files, folder / name, name == names[-1], before)
-        yield before
-
-
-def segment_names(files: Readable, folder: Path) -> list[str]:
-    """Return the names of the segments in ``folder``, the oldest first."""
-    return [name for name in files.names(folder) if name.endswith(SUFFIX) and not name.startswith(".")]
-
-
-def scan_segment(files: Readable, path: Path, is_last: bool, before: ScannedSegment | None) -> ScannedSegment:
-    """Read one segment and check that it follows ``before``. Changes nothing.
-
-    Args:
-        files: the disk.
-        path: the segment.
-        is_last: it is the newest one: its tail may be torn.
-        before: the segment before it; None: the oldest one, or one that cannot be read.
-
-    Raises:
-        LogDamagedError: it is damaged, or one before it is missing.
-        OSError: it cannot be read.
-    """
-    data = files.read(path)
-    try:
-        segment = records.read_segment(data, is_last)
-    except records.BadFrameError as error:
-        raise LogDamagedError(f"raft log is damaged ({error.reason})", path, error.offset) from error
-    if before is not None:
-        old, new, batches = before.segment.header, segment.header, before.segment.batches
-        next_batch = batches[-1].number + 1 if batches else old.next_batch
-        if new.sequence != old.sequence + 1 or new.next_batch != next_batch:
-            raise LogDamagedError(f"raft log is damaged (segment {old.sequence + 1} is missing)", path)
-        if (new.raft_id, new.node_id) != (old.raft_id, old.node_id):
-            raise LogDamagedError("raft log is damaged (segment of another node)", path)
-    return ScannedSegment(path, len(data), segment)
-
-
-def open_record(path: Path, found: Frame, cipher: RecordCipher) -> Record:
-    """Decrypt and parse one record of a segment.
-
-    Raises:
-        LogDamagedError: it is no record of a log.
-        WrongKeyError: no key of ``cipher`` opens it.
-    """
-    try:
-        return _open_record(found, cipher)
-    except InvalidKeyError as error:
-        raise WrongKeyError("no known data key decrypts the raft log", path, found.offset) from error
-    except (ValueError, struct.error) as error:
-        raise LogDamagedError(f"raft log is damaged ({error})", path, found.offset) from error
-
-
 def open_log(
     files: FileSystem, folder: Path, cipher: RecordCipher, segment_bytes: int
 ) -> tuple[WriteAheadLog, LogState] | None:
     """Read the log in ``folder``, cut off a torn tail, and open it for appending. None: there is none.
+
+    What was reserved behind the last batch is written next.
 
     Raises:
         LogDamagedError: a segment is missing or damaged; nothing was changed.
@@ -367,6 +251,8 @@ def open_log(
         )
     try:
         remove_leftovers(files, folder)
+        if last.torn is not None:
+            files.cut(path, last.end)
         current = files.reopen(path, last.end)
     except OSError as error:
         raise write_failure(error, "the raft log", path) from error
@@ -375,55 +261,6 @@ def open_log(
     identity = Identity(header.raft_id, header.node_id)
     wal = WriteAheadLog(files, folder, cipher, identity, segments, tail, current, last.end, segment_bytes)
     return wal, state
-
-
-def follow(state: LogState, record: Record, path: Path, offset: int) -> None:
-    """Apply a record to ``state``.
-
-    Raises:
-        LogDamagedError: it does not follow from those before it.
-    """
-    try:
-        state.take(record)
-    except ValueError as error:
-        raise LogDamagedError(f"raft log is damaged ({error})", path, offset) from error
-
-
-def replay(file: ScannedSegment, state: LogState, cipher: RecordCipher) -> int:
-    """Apply a segment's records to ``state``; return the highest index in it.
-
-    Raises:
-        LogDamagedError, WrongKeyError: as ``open_record``, or a record does not follow from those before it.
-    """
-    max_index = 0
-    # Not the highest ever: a group that was forced anew may have taken back what a lost entry promised.
-    state.commit = file.segment.header.commit
-    for batch in file.segment.batches:
-        for found in batch.frames:
-            record = open_record(file.path, found, cipher)
-            follow(state, record, file.path, found.offset)
-            max_index = max(max_index, _max_index((record,)))
-        state.commit = max(state.commit, batch.commit)
-    return max_index
-
-
-def _open_record(found: Frame, cipher: RecordCipher) -> Record:
-    if found.kind == Kind.ENTRY:
-        index, term, sealed = records.split_entry(found.body)
-        return Entry(cipher.open(sealed), index, term)
-    if found.kind == Kind.REPLACE:
-        entries = []
-        for inner in records.read_frames(found.body):
-            index, term, sealed = records.split_entry(inner.body)
-            entries.append(Entry(cipher.open(sealed), index, term))
-        if not entries:
-            raise ValueError("empty replacement of the log")
-        return Replace(tuple(entries))
-    if found.kind == Kind.TRUNCATE:
-        return records.parse_truncate(found.body)
-    if found.kind == Kind.TERM:
-        return records.parse_term(found.body)
-    raise ValueError(f"record kind {found.kind} in a log")
 
 
 def _batch(cipher: RecordCipher, tail: _Tail, batch: Sequence[Record], commit: int) -> bytes:
@@ -463,16 +300,6 @@ def _header_frame(sequence: int, tail: _Tail, identity: Identity) -> bytes:
         node_id=identity.node_id,
     )
     return records.frame(Kind.SEGMENT, header.SerializeToString())
-
-
-def _max_index(batch: Sequence[Record]) -> int:
-    highest = 0
-    for record in batch:
-        if isinstance(record, Entry):
-            highest = max(highest, record.index)
-        elif isinstance(record, Replace):
-            highest = max(highest, record.entries[-1].index)
-    return highest
 
 
 def _name(sequence: int, next_index: int) -> str:

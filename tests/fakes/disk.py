@@ -20,6 +20,12 @@ class _Inode:
     def __init__(self, content: bytes = b"") -> None:
         self.content = bytearray(content)
         self.durable = bytes(content)
+        #: Lengths of the file, if it is longer than its content: the rest are zeros.
+        self.reserved = 0
+        self.durably_reserved = 0
+
+    def seen(self) -> bytes:
+        return bytes(self.content).ljust(self.reserved, b"\0")
 
 
 class _FakeFile:
@@ -36,6 +42,14 @@ class _FakeFile:
         assert self.is_open
         self._disk.sync(self._inode)
 
+    def reserve(self, size: int) -> None:
+        assert self.is_open
+        self._disk.reserve(self._inode, size)
+
+    def trim(self) -> None:
+        assert self.is_open
+        self._disk.trim(self._inode)
+
     def close(self) -> None:
         assert self.is_open, "a descriptor that is closed twice may be somebody else's by then"
         self.is_open = False
@@ -47,7 +61,7 @@ class FakeDisk:
     Attributes:
         calls: calls so far that change something.
         cut_at: the number of the call during which the power goes, or None.
-        space: bytes that still fit, or None for any number.
+        space: bytes that still fit, or None for any number. Nothing is reserved while it is a number.
         sync_error: raised by every sync while set.
         log: names of the calls, in order.
         dark: set when the power goes.
@@ -75,7 +89,7 @@ class FakeDisk:
     def read(self, path: Path) -> bytes:
         if path not in self._names:
             raise FileNotFoundError(errno.ENOENT, "No such file", str(path))
-        return bytes(self._names[path].content)
+        return self._names[path].seen()
 
     def create(self, path: Path) -> _FakeFile:
         self._step("create")
@@ -85,11 +99,19 @@ class FakeDisk:
 
     def reopen(self, path: Path, size: int) -> _FakeFile:
         inode = self._names[path]
-        if len(inode.content) > size:
-            self._step("truncate")
-            del inode.content[size:]
-            inode.durable = bytes(inode.content)
+        assert not any(inode.content[size:])
+        inode.reserved = max(inode.reserved, len(inode.content))
+        inode.durably_reserved = max(inode.durably_reserved, len(inode.durable))
+        del inode.content[size:]
+        inode.durable = inode.durable[:size]
         return _FakeFile(self, inode)
+
+    def cut(self, path: Path, size: int) -> None:
+        self._step("cut")
+        inode = self._names[path]
+        del inode.content[size:]
+        inode.durable = bytes(inode.content)
+        inode.reserved = inode.durably_reserved = 0
 
     def rename(self, source: Path, target: Path) -> None:
         self._step("rename")
@@ -112,21 +134,32 @@ class FakeDisk:
     # -- Files --------------------------------------------------------------------------------------------
 
     def write(self, inode: _Inode, data: bytes) -> None:
-        if self.space is not None and len(data) > self.space:
+        wanted = len(data) - max(inode.reserved - len(inode.content), 0)
+        if self.space is not None and wanted > self.space:
             self._step("write")
-            inode.content += data[: self.space]
+            inode.content += data[: len(data) - wanted + self.space]
             self.space = 0
             raise OSError(errno.ENOSPC, "No space left on device")
         if self.space is not None:
-            self.space -= len(data)
+            self.space -= max(wanted, 0)
         inode.content += data  # a cut during the call may leave any part of it
         self._step("write")
+
+    def reserve(self, inode: _Inode, size: int) -> None:
+        self._step("reserve")
+        if self.space is None:
+            inode.reserved = max(inode.reserved, size)
+
+    def trim(self, inode: _Inode) -> None:
+        self._step("trim")
+        inode.reserved = 0
 
     def sync(self, inode: _Inode) -> None:
         self._step("sync")
         if self.sync_error is not None:
             raise self.sync_error
         inode.durable = bytes(inode.content)
+        inode.durably_reserved = inode.reserved
 
     # -- The test's side ----------------------------------------------------------------------------------
 
@@ -136,8 +169,14 @@ class FakeDisk:
 
     def overwrite(self, path: Path, content: bytes) -> None:
         """Damage a file, durably."""
-        self._names[path].content[:] = content
-        self._names[path].durable = bytes(content)
+        inode = self._names[path]
+        inode.content[:] = content
+        inode.durable = bytes(content)
+        inode.reserved = inode.durably_reserved = 0
+
+    def written(self, path: Path) -> bytes:
+        """Return the content without the zeros behind it, which are only reserved."""
+        return bytes(self._names[path].content).rstrip(b"\0")
 
     def delete(self, path: Path) -> None:
         """Lose a file, durably."""
@@ -159,7 +198,7 @@ class FakeDisk:
         """Return what the disk holds for the next process if only the one that runs is killed."""
         survived = FakeDisk()
         for path, inode in self._names.items():
-            survived._names[path] = survived._durable_names[path] = _Inode(bytes(inode.content))
+            survived._names[path] = survived._durable_names[path] = _Inode(inode.seen())
         return survived
 
     def _rename_to(self, path: Path, inode: _Inode | None) -> None:
@@ -184,18 +223,16 @@ def _set(names: dict[Path, _Inode], path: Path, inode: _Inode | None) -> None:
 
 
 def _surviving(inode: _Inode, rng: random.Random) -> bytes:
-    durable, content = inode.durable, bytes(inode.content)
-    choice = rng.randrange(4)
-    if choice == 0 or len(content) <= len(durable):
-        return durable
-    if choice == 1:
-        return content[: rng.randint(len(durable), len(content))]
-    if choice == 2:
-        return content
-    # The size reached the disk, and some of the sectors.
-    result = bytearray(durable + bytes(len(content) - len(durable)))
-    start = len(durable) - len(durable) % SECTOR_BYTES
-    for sector in range(start, len(content), SECTOR_BYTES):
-        if rng.random() < 0.5:
-            result[sector : sector + SECTOR_BYTES] = content[sector : sector + SECTOR_BYTES]
-    return bytes(result)
+    """Return what is read after a power cut: one of its lengths, and in each sector old or new."""
+    old, new = inode.durable, bytes(inode.content)
+    shortest, longest = max(len(old), inode.durably_reserved), max(len(new), inode.reserved)
+    lengths = [shortest, longest]
+    if len(new) > max(inode.durably_reserved, inode.reserved):  # it grew while it was written
+        lengths.append(rng.randint(shortest, len(new)))
+    length = rng.choice(lengths)
+    result = bytearray(old.ljust(len(new), b"\0"))
+    survival = rng.choice((0.0, 0.5, 1.0))
+    for sector in range(len(old) - len(old) % SECTOR_BYTES, len(new), SECTOR_BYTES):
+        if rng.random() < survival:
+            result[sector : sector + SECTOR_BYTES] = new[sector : sector + SECTOR_BYTES]
+    return bytes(result[:length]).ljust(length, b"\0")

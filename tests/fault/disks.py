@@ -10,9 +10,9 @@ from swarmkit.raft.errors import MembershipError
 from swarmkit.raft.files import OsFiles
 from swarmkit.raft.records import Entry
 from swarmkit.raft.replica import Replica
+from swarmkit.raft.scan import LogState, replay, scan_log, segment_names
 from swarmkit.raft.snapshots import Image
 from swarmkit.raft.storage import LOG_FOLDER
-from swarmkit.raft.wal import LogState, replay, scan_log, segment_names
 from swarmkit.store.codec import decode_snapshot
 from swarmkit.store.store import Store
 

@@ -112,7 +112,7 @@ async def test_a_flipped_byte_in_the_middle_of_a_real_log_is_refused_by_name_and
     await node.stop()
     path = next((tmp_path / LOG_FOLDER).iterdir())
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x40
+    content[len(content.rstrip(b"\0")) // 2] ^= 0x40
     path.write_bytes(content)
 
     with pytest.raises(LogDamagedError, match=rf"raft log is damaged .*{path.name} at byte \d+"):

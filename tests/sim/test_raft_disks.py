@@ -190,7 +190,7 @@ async def test_a_member_that_lost_the_end_of_its_log_gets_it_again_from_the_same
     last, term = leader.status().last_index, leader.status().term
     world.kill(member)
     newest = member.disk.paths(".wal")[-1]
-    member.disk.overwrite(newest, member.disk.read(newest)[:-3])
+    member.disk.overwrite(newest, member.disk.written(newest)[:-3])
     node = await world.start(member)
     assert node.status().last_index < last
     await world.until(lambda: node.status().commit_index >= last, limit=2)

@@ -21,8 +21,8 @@ from swarmkit.raft.messages import (
     VoteRequest,
 )
 from swarmkit.raft.records import Entry
+from swarmkit.raft.scan import LogState
 from swarmkit.raft.transfer import Piece
-from swarmkit.raft.wal import LogState
 
 ME, LEADER, OTHER, STRANGER, GONE = 1, 2, 3, 8, 9
 STICKY = 1.0

@@ -1,5 +1,7 @@
 """The real disk: modes, durability calls in order, leftovers."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -26,14 +28,46 @@ def test_folders_are_0700_and_files_0600(tmp_path: Path) -> None:
     assert files.names(folder) == ["file"]
 
 
-def test_a_reopened_file_is_cut_and_written_at_its_end(tmp_path: Path) -> None:
+def test_a_file_is_cut_and_written_at_its_new_end(tmp_path: Path) -> None:
     files = OsFiles()
     write_new(files, tmp_path / "file", [b"0123456789"]).close()
+    files.cut(tmp_path / "file", 4)
     file = files.reopen(tmp_path / "file", 4)
     file.write(b"abc")
     file.sync()
     file.close()
     assert files.read(tmp_path / "file") == b"0123abc"
+
+
+def test_what_is_reserved_reads_as_zeros_and_is_written_next(tmp_path: Path) -> None:
+    files = OsFiles()
+    file = write_new(files, tmp_path / "file", [b"0123"])
+    file.reserve(10_000)
+    file.write(b"abc")
+    file.sync()
+    assert files.read(tmp_path / "file") == b"0123abc".ljust(10_000, b"\0")
+    file.close()
+    again = files.reopen(tmp_path / "file", 7)
+    again.write(b"d")
+    again.reserve(8)  # there already
+    assert files.read(tmp_path / "file") == b"0123abcd".ljust(10_000, b"\0")
+    again.trim()
+    again.close()
+    assert files.read(tmp_path / "file") == b"0123abcd"
+
+
+def test_a_file_that_cannot_be_made_longer_grows_with_each_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    file = OsFiles().create(tmp_path / "file")
+    file.reserve(10_000)
+    file.write(b"abc")
+    file.close()
+    assert OsFiles().read(tmp_path / "file") == b"abc"
 
 
 def test_renaming_removing_and_a_missing_folder(tmp_path: Path) -> None:

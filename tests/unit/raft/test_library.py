@@ -13,8 +13,8 @@ from pysyncobj.config import SERIALIZER_STATE
 
 from swarmkit.raft import LibraryError, RaftConfig, library
 from swarmkit.raft.log import RaftLog
+from swarmkit.raft.scan import LogState
 from swarmkit.raft.snapshotter import SnapshotState, Snapshotter
-from swarmkit.raft.wal import LogState
 
 #: The files that were read; those of sockets and the command line are not reached.
 DIGESTS = {

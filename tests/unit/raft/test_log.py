@@ -6,13 +6,14 @@ import pytest
 
 from swarmkit.raft.log import RaftLog
 from swarmkit.raft.records import Entry, Replace, Term, Truncate
-from swarmkit.raft.wal import LogState
+from swarmkit.raft.scan import LogState
 
 
 class FakeWal:
     def __init__(self) -> None:
         self.appended: list[tuple[list[Any], int]] = []
         self.dropped: list[int] = []
+        self.trimmed = False
         self.closed = False
 
     def append(self, batch: list[Any], commit: int) -> None:
@@ -20,6 +21,9 @@ class FakeWal:
 
     def drop_before(self, index: int) -> None:
         self.dropped.append(index)
+
+    def trim(self) -> None:
+        self.trimmed = True
 
     def close(self) -> None:
         self.closed = True

@@ -78,11 +78,44 @@ def test_zeros_in_a_batch_that_another_follows_are_damage() -> None:
         records.read_segment(bytes(hole), is_last=True)
 
 
-def test_a_tail_of_zeros_is_torn() -> None:
-    segment = records.read_segment(WHOLE + bytes(3000), is_last=True)
+@pytest.mark.parametrize("is_last", [True, False])
+@pytest.mark.parametrize("size", [1, 20, 3000])
+def test_a_tail_of_zeros_is_room_that_was_reserved(is_last: bool, size: int) -> None:
+    segment = records.read_segment(WHOLE + bytes(size), is_last)
 
-    assert segment.torn is not None
+    assert segment.torn is None
     assert segment.end == len(WHOLE)
+
+
+@given(st.integers(min_value=0, max_value=len(WHOLE) - 1), st.integers(min_value=1, max_value=255))
+def test_a_flipped_byte_is_damage_also_before_reserved_room(position: int, flip: int) -> None:
+    damaged = bytearray(WHOLE + bytes(3000))
+    damaged[position] ^= flip
+
+    with pytest.raises(BadFrameError):
+        records.read_segment(bytes(damaged), is_last=True)
+
+
+def test_something_behind_zeros_is_damage_in_an_earlier_segment() -> None:
+    with pytest.raises(BadFrameError):
+        records.read_segment(WHOLE + bytes(600) + b"1", is_last=False)
+
+
+@given(st.lists(st.booleans(), min_size=8, max_size=8))
+def test_a_batch_of_which_some_sectors_reached_reserved_room_is_there_or_torn(kept: list[bool]) -> None:
+    start = len(WHOLE) - len(batch(3, b"d" * 40, b"e" * 700))
+    disk = bytearray(WHOLE[:start].ljust(4096, b"\0"))
+    for sector, keep in zip(range(start - start % 512, 4096, 512), kept, strict=False):
+        if keep:
+            disk[sector : sector + 512] = WHOLE.ljust(4096, b"\0")[sector : sector + 512]
+
+    segment = records.read_segment(bytes(disk), is_last=True)
+
+    assert len(segment.batches) in (2, 3)
+    assert (
+        bodies_of(segment) == bodies_of(records.read_segment(WHOLE, is_last=True))[: len(bodies_of(segment))]
+    )
+    assert (segment.torn is None) == (not any(disk[segment.end :]))
 
 
 def test_a_missing_batch_is_damage() -> None:

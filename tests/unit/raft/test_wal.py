@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from swarmkit.ca.cipher import RecordCipher
 from swarmkit.raft.errors import DiskFullError, LogDamagedError, WriteFailedError, WrongKeyError
 from swarmkit.raft.records import Entry, Record, Replace, Term, Truncate
-from swarmkit.raft.wal import Identity, LogState, WriteAheadLog, open_log, scan_log
+from swarmkit.raft.scan import LogState, scan_log
+from swarmkit.raft.wal import Identity, WriteAheadLog, open_log
 from tests.fakes.disk import FakeDisk, PowerCut
 
 FOLDER = Path("/state/raft/wal-v3-encrypted")
@@ -60,7 +61,70 @@ def test_one_append_is_one_write_and_one_sync() -> None:
 
     wal.append(entries(2, 500), 1)
 
-    assert disk.log == ["write", "sync"]
+    assert disk.log == ["reserve", "write", "sync"]
+
+
+def test_hundreds_of_batches_go_into_room_that_is_reserved_once() -> None:
+    disk = FakeDisk()
+    wal = create(disk)
+    disk.log.clear()
+    for index in range(2, 502):
+        wal.append(entries(index, index), 1)
+    assert 1 <= disk.log.count("reserve") <= 2
+    assert len(load(disk).entries) == 501
+
+
+def test_a_log_goes_on_in_the_room_that_its_former_writer_had_reserved() -> None:
+    disk = FakeDisk()
+    create(disk).append(entries(2, 3), 1)
+    before, calls = disk.read(disk.paths(".wal")[0]), disk.calls
+
+    opened = open_log(disk, FOLDER, CIPHER, 1 << 20)
+    assert opened is not None
+    assert (disk.read(disk.paths(".wal")[0]), disk.calls) == (before, calls)
+    opened[0].append(entries(4, 4), 1)
+
+    assert [e.index for e in load(disk).entries] == [1, 2, 3, 4]
+    assert len(disk.read(disk.paths(".wal")[0])) >= len(before)
+
+
+def test_what_was_reserved_is_given_back_where_the_log_goes_on_elsewhere_or_ends() -> None:
+    disk = FakeDisk()
+    wal = create(disk)
+    wal.append(entries(2, 3), 1)
+    wal.append(entries(4, 5), 1, new_segment=True)
+    wal.append(entries(6, 7), 1)
+    wal.trim()
+    assert [disk.read(path) for path in disk.paths(".wal")] == [
+        disk.written(path) for path in disk.paths(".wal")
+    ]
+    assert len(load(disk).entries) == 7
+
+
+def test_what_makes_no_sense_while_it_is_being_written_is_read_again() -> None:
+    disk = FakeDisk()
+    create(disk).append(entries(2, 3), 1)
+    (path,) = disk.paths(".wal")
+    whole = disk.read(path)
+    half = disk.written(path)[:-40].ljust(len(whole), b"\0")
+
+    class Written:
+        """What a reader sees while the last record is being copied into the file."""
+
+        def __init__(self) -> None:
+            self.seen = [half, half[:-1], whole]
+
+        def names(self, folder: Path) -> list[str]:
+            return disk.names(folder)
+
+        def read(self, path: Path) -> bytes:
+            return self.seen.pop(0)
+
+    (file,) = scan_log(Written(), FOLDER)
+    assert [len(batch.frames) for batch in file.segment.batches] == [1, 2]
+    disk.overwrite(path, half)
+    with pytest.raises(LogDamagedError, match="does not match"):
+        list(scan_log(disk, FOLDER))
 
 
 def test_entries_are_encrypted_on_disk() -> None:
@@ -136,7 +200,7 @@ def test_a_torn_tail_is_cut_off_and_the_log_goes_on_behind_it() -> None:
     wal = create(disk)
     wal.append(entries(2, 3), 1)
     path = disk.paths(".wal")[0]
-    disk.overwrite(path, disk.read(path)[:-5])
+    disk.overwrite(path, disk.written(path)[:-5])
 
     opened = open_log(disk, FOLDER, CIPHER, 1 << 20)
     assert opened is not None
@@ -238,8 +302,8 @@ def test_a_truncation_may_go_back_behind_the_segments_that_are_left() -> None:
 def test_a_full_disk_says_so_and_the_log_stays_readable() -> None:
     disk = FakeDisk()
     wal = create(disk)
+    disk.space = 600  # it takes no reservation, but a first batch
     wal.append(entries(2, 3), 1)
-    disk.space = 100
 
     with pytest.raises(DiskFullError, match="no space left"):
         wal.append(entries(4, 9), 1)
@@ -343,7 +407,7 @@ def test_scanning_leaves_a_torn_tail_and_leftovers_alone() -> None:
     disk = FakeDisk()
     create(disk).append(entries(2, 3), 1)
     (path,) = disk.paths(".wal")
-    disk.overwrite(path, disk.read(path)[:-5])
+    disk.overwrite(path, disk.written(path)[:-5])
     disk.create(FOLDER / ".tmp-x.wal")
     calls = disk.calls
     (file,) = scan_log(disk, FOLDER)
