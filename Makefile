@@ -1,5 +1,6 @@
 # The front door. CI runs these targets and nothing else.
 VENV ?= .venv
+PYTHON ?= python3
 SEED ?= 1
 MINUTES ?= 5
 PY := $(VENV)/bin/python
@@ -14,7 +15,7 @@ help: ## Show the targets
 venv: $(VENV)/.installed ## Create .venv and install the project with its development tools
 
 $(VENV)/.installed: pyproject.toml
-	test -x $(PY) || python3 -m venv $(VENV)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -e '.[dev]'
 	touch $@

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 
-from benchmarks.report import Row, table
+from benchmarks.report import Row, interpreter, table
 
 NAMES = (
     "create_serial",
@@ -45,7 +45,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="benchmarks to run, default all")
     arguments = parser.parse_args()
     rows = [row for name in arguments.names or NAMES for row in run(name)]
-    print(json.dumps([dataclasses.asdict(row) for row in rows]) if arguments.json else table(rows))
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+    else:
+        print(f"{table(rows)}\n\n{interpreter()}")
 
 
 if __name__ == "__main__":
