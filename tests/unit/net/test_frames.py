@@ -12,52 +12,9 @@ from swarmkit.ca.credentials import Credentials
 from swarmkit.net.authorization import STREAM
 from swarmkit.net.errors import RpcError
 from swarmkit.net.frames import MAX_FRAME_BYTES, MAX_UNREAD_BYTES, DialledFrames, Frames, FramesError, dial
-from swarmkit.net.pipe import PipeEnd
+from tests.fakes.frames import OtherSide, framed, last
 from tests.fakes.pki import FakeAuthority
 from tests.unit.net.harness import ServedApi, client_context, eventually, failure, health, opened, read_all
-
-
-def framed(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
-def last(text: str) -> bytes:
-    return (len(text.encode()) | 1 << 31).to_bytes(4, "big") + text.encode()
-
-
-class OtherSide(PipeEnd):
-    """What the frames are spliced to: keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent = bytearray()
-        self.closed = False
-        self.reading = True
-        self.frames = Frames()
-        self.other, self.frames.end.other = self.frames.end, self
-        self.frames.resume_reading()
-        self._transport = OtherTransport(self)
-
-    def is_read(self) -> bool:
-        return self.reading
-
-
-class OtherTransport(asyncio.Transport):
-    def __init__(self, side: OtherSide) -> None:
-        super().__init__()
-        self.side = side
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.side.sent += data
-
-    def pause_reading(self) -> None:
-        self.side.reading = False
-
-    def resume_reading(self) -> None:
-        self.side.reading = True
-
-    def close(self) -> None:
-        self.side.closed = True
 
 
 @pytest.fixture
