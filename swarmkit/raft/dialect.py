@@ -1,16 +1,46 @@
-"""Between the consensus library's dictionaries and our messages. Pure.
+"""What the consensus library speaks: its dictionaries to and from our messages, how it asks for snapshots.
+
+Pure.
 
 What has no place here neither enters the library nor leaves it: forwarded commands, entries in pieces, the
 library's own way to hand over the leadership (contract/pysyncobj-hazards.md, H16, H8, H17).
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from swarmkit.raft.messages import Append, Message, Reply, SnapshotPart, Vote, VoteRequest
 
 #: Bytes of entries in one message, unless a single entry has more (contract/raft-store-manager.md, 8).
 APPEND_BYTES = 65_535
+
+
+class Serializer(Protocol):
+    """The six methods that the library calls on the object in its serializer's place."""
+
+    def serialize(self, data: Any, identity: int) -> None:
+        """Pin the state; ``data[1]`` and ``data[2]`` are the last entry and the one before it."""
+        ...
+
+    def checkSerializing(self) -> tuple[int, int | None]:
+        """Return the state of a snapshot being written, and its identity."""
+        ...
+
+    def deserialize(self) -> Any:
+        """Hand over the snapshot that has been installed."""
+        ...
+
+    def getTransmissionData(self, peer: Any) -> Any:
+        """Return the next piece for a peer, or None."""
+        ...
+
+    def setTransmissionData(self, data: Any) -> bool:
+        """Take a piece; True when the snapshot is complete and installed."""
+        ...
+
+    def cancelTransmisstion(self, peer: Any) -> None:
+        """Forget a transfer to a peer."""
+        ...
 
 
 def from_library(message: dict[str, Any]) -> Message | None:

@@ -18,7 +18,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from swarmkit.raft.config import MAX_ENTRIES_PER_PASS, RaftConfig
-from swarmkit.raft.dialect import from_library, in_portions, to_library
+from swarmkit.raft.dialect import Serializer, from_library, in_portions, to_library
 from swarmkit.raft.errors import LibraryError
 from swarmkit.raft.log import RaftLog
 from swarmkit.raft.messages import Append, Message, Reply, SnapshotPart, VoteRequest
@@ -97,34 +97,6 @@ class Events(Protocol):
 
     def is_congested(self, peer: int) -> bool:
         """Tell whether a peer should be sent nothing more for now."""
-        ...
-
-
-class Serializer(Protocol):
-    """The six methods of the object in the serializer's place."""
-
-    def serialize(self, data: Any, identity: int) -> None:
-        """Pin the state; ``data[1]`` and ``data[2]`` are the last entry and the one before it."""
-        ...
-
-    def checkSerializing(self) -> tuple[int, int | None]:
-        """Return the state of a snapshot being written, and its identity."""
-        ...
-
-    def deserialize(self) -> Any:
-        """Hand over the snapshot that has been installed."""
-        ...
-
-    def getTransmissionData(self, peer: Any) -> Any:
-        """Return the next piece for a peer, or None."""
-        ...
-
-    def setTransmissionData(self, data: Any) -> bool:
-        """Take a piece; True when the snapshot is complete and installed."""
-        ...
-
-    def cancelTransmisstion(self, peer: Any) -> None:
-        """Forget a transfer to a peer."""
         ...
 
 
