@@ -1,6 +1,7 @@
 """``make demo`` and ``make demo-down``: a swarm of three nodes on this machine, running one service.
 
-Everything lives in ``.demo/`` of the project: state directories, logs, process ids, the manager's socket.
+Everything lives in ``.demo/`` of the project: state directories, logs, process ids, sockets. Each node has a
+port and a socket of its own, so that it can be promoted.
 """
 
 import json
@@ -47,9 +48,9 @@ def engine_with_image() -> tuple[str | None, str]:
     return url, f"tasks run as containers of the Docker engine at {url}"
 
 
-def free_port() -> int:
-    """Return a port nobody listens on: 4242 if it can be."""
-    for port in (4242, 0):
+def free_port(preferred: int) -> int:
+    """Return a port nobody listens on: ``preferred`` if it can be."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -101,17 +102,15 @@ def up() -> None:
     engine, sentence = engine_with_image()
     print(f"demo: {sentence}")
     flags = ["--executor", "docker", "--engine-addr", engine] if engine else ["--executor", "process"]
-    address = f"127.0.0.1:{free_port()}"
     pids: dict[str, int] = {}
-
-    def add(name: str, *more: str) -> None:
-        pids[name] = start(name, *flags, *more)
+    join: list[str] = []
+    for number, control in enumerate((SOCKET, FOLDER / "node-2.sock", FOLDER / "node-3.sock")):
+        name, address = f"node-{number + 1}", f"127.0.0.1:{free_port(4242 + number)}"
+        listen = ["--listen-control-api", str(control), "--listen-remote-api", address]
+        pids[name] = start(name, *flags, *listen, *join)
         PIDS.write_text(json.dumps(pids))
         print(f"demo: {name} is ready")
-
-    add("node-1", "--listen-control-api", str(SOCKET), "--listen-remote-api", address)
-    add("node-2", "--join-addr", address)
-    add("node-3", "--join-addr", address)
+        join = join or ["--join-addr", address]
     show("node", "ls")
     show(
         "service",
@@ -135,6 +134,7 @@ The swarm runs. Look around:
   {BIN}/swarmctl service update sleeper --instances 6
   {BIN}/swarmctl service inspect sleeper
   {BIN}/swarmctl node drain node-2
+  {BIN}/swarmctl node promote node-3 --wait
 Logs are in {FOLDER}/*.log. Stop it with: make demo-down"""
     )
 

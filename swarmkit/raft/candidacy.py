@@ -23,6 +23,9 @@ _HOLD_SECONDS = 0.05
 _FIRST_TURN = 0.1
 _TURN = 0.25
 
+#: The number of a question whose answers count for nothing: no round is ever opened under it.
+_NO_ROUND = 0
+
 
 class Candidacy:
     """Carries out what ``Elections`` decides.
@@ -94,6 +97,9 @@ class Candidacy:
         elif step is Step.ASK:
             library.postpone_election()
             self._ask()
+        elif step is Step.KNOCK:
+            library.postpone_election()
+            self._knock()
         elif step is Step.CAMPAIGN:
             if self._elections.base_term > library.term:
                 library.adopt_term(self._state.raft_id, self._elections.base_term)
@@ -169,9 +175,16 @@ class Candidacy:
         )
 
     def _ask(self) -> None:
-        library, last = self._library, self._state.log.last_index
-        number = self._elections.open_round(library.term)
-        last_term = self._state.log.term_at(last) or 0
-        log.debug("no leader is heard; asking for pre-votes", term=library.term)
+        log.debug("no leader is heard; asking for pre-votes", term=self._library.term)
+        request = self._request(self._elections.open_round(self._library.term))
         for peer in sorted(self._state.peers):
-            self._post(peer, PreVoteRequest(number, last, last_term))
+            self._post(peer, request)
+
+    def _knock(self) -> None:
+        request = self._request(_NO_ROUND)
+        for peer in self._mailbox.connected_peers:
+            self._post(peer, request)
+
+    def _request(self, number: int) -> PreVoteRequest:
+        last = self._state.log.last_index
+        return PreVoteRequest(number, last, self._state.log.term_at(last) or 0)

@@ -25,6 +25,9 @@ class Step(enum.Enum):
     HOLD = enum.auto()
     #: One more random time-out, and ask the members whether they would vote.
     ASK = enum.auto()
+    #: One more random time-out, and be heard by whoever is connected: a node that was removed before it knew
+    #: that it belonged is sent nothing any more, unless it says something; then it is told.
+    KNOCK = enum.auto()
     #: Campaign in the next tick.
     CAMPAIGN = enum.auto()
 
@@ -101,7 +104,7 @@ class Elections:
 
     def granted(self, voter: int, number: int, term: int) -> None:
         """Note a yes. ``term`` is the voter's; the campaign must be above all of them."""
-        if number == self._round:
+        if self._round and number == self._round:
             self._grants.add(voter)
             self._highest_term = max(self._highest_term, term)
 
@@ -119,7 +122,7 @@ class Elections:
         overdue = seen.now - seen.deadline
         if not seen.is_member:
             self._forced_term = None
-            return Step.POSTPONE if overdue > 0 else Step.WAIT
+            return Step.KNOCK if overdue > 0 else Step.WAIT
         if not seen.peers:
             return Step.WAIT  # a lone member campaigns at the library's own deadline
         if seen.term != self._round_term:

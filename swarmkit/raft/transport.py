@@ -154,6 +154,11 @@ class Mailbox:
         link = self._links.get(peer)
         return link is not None and link.connected
 
+    @property
+    def connected_peers(self) -> list[int]:
+        """Who is connected, in order."""
+        return sorted(peer for peer, link in self._links.items() if link.connected)
+
     def connected_since(self, peer: int) -> float:
         """Return when the present connection of a peer began, on the loop's clock."""
         return self._links[peer].since

@@ -225,6 +225,21 @@ async def test_a_member_removed_while_it_was_down_is_told_when_it_returns(world:
 
 
 @in_world()
+async def test_a_member_removed_before_it_started_is_told_when_it_does(world: World) -> None:
+    """Nobody counts it any more, so nobody sends it anything; and its own log does not tell who to ask."""
+    leader = await world.elected()
+    raft_id = await leader.group.add("node-4", "10.0.0.4:4242")
+    joined = JoinReply(raft_id, leader.members())
+    await leader.group.remove(raft_id)
+    member = world.machine(4)
+    member.joined = joined
+    await world.start(member)
+    await world.until(lambda: member.number not in world.members, limit=10)
+    assert leader.heard == [True]
+    assert leader.status().term == 1
+
+
+@in_world()
 async def test_whatever_a_removed_member_says_it_is_told_and_nothing_more(world: World) -> None:
     leader = await world.elected()
     gone = world.followers()[0]

@@ -62,8 +62,10 @@ class State:
 
 
 class Box:
+    connected_peers = (2, 7)
+
     def is_connected(self, peer: int) -> bool:
-        return peer == 2
+        return peer in self.connected_peers
 
 
 class Bench:
@@ -102,6 +104,15 @@ def test_a_passed_deadline_asks_all_members_and_waits_another_time_out(bench: Be
     request = bench.sent[0][1]
     assert isinstance(request, PreVoteRequest)
     assert (request.last_index, request.last_term) == (5, 2)
+
+
+def test_who_is_no_member_is_heard_by_whoever_is_connected_and_asks_for_nothing(bench: Bench) -> None:
+    bench.state.members = frozenset()
+    assert bench.look(10.05) == ["forget", ("postpone", None)]
+    assert bench.sent == [(2, PreVoteRequest(0, 5, 2)), (7, PreVoteRequest(0, 5, 2))]
+    for voter in (2, 7):
+        bench.elections.granted(voter, 0, 9)
+    assert bench.look(10.1) == ["forget", ("postpone", None)]
 
 
 def test_a_majority_starts_a_campaign_above_the_terms_of_those_who_agreed(bench: Bench) -> None:

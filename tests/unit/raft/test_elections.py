@@ -85,12 +85,21 @@ def test_who_is_connected_to_nobody_does_not_even_ask(elections: Elections) -> N
     assert elections.step(replace(DUE, any_connected=False)) is Step.POSTPONE
 
 
-def test_who_is_no_member_never_campaigns(elections: Elections) -> None:
+def test_who_is_no_member_never_campaigns_but_is_heard(elections: Elections) -> None:
     elections.force(3)
     stranger = replace(DUE, is_member=False)
-    assert elections.step(stranger) is Step.POSTPONE
+    assert elections.step(stranger) is Step.KNOCK
     assert elections.step(replace(stranger, now=9.0)) is Step.WAIT
     assert elections.step(replace(DUE, now=9.0)) is Step.WAIT  # the wish of the leader is forgotten
+
+
+def test_an_answer_to_no_question_counts_for_none(elections: Elections) -> None:
+    for voter in (2, 3):
+        elections.granted(voter, 0, 9)
+    assert elections.step(DUE) is Step.ASK
+    elections.open_round(3)
+    assert elections.base_term == 3
+    assert elections.step(replace(DUE, now=9.0)) is Step.WAIT
 
 
 def test_a_lone_member_is_left_to_its_own_deadline(elections: Elections) -> None:
