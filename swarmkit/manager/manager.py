@@ -63,6 +63,8 @@ from swarmkit.store import ProposalError, Store, Tx
 
 log = get_logger(__name__)
 
+#: The directory in the state directory for the sockets between gateways and inner servers.
+SOCKETS = "sockets"
 #: How long a start waits for this manager to lead before it goes on without, in seconds.
 LEADERSHIP_WAIT = 10.0
 #: How long a manager that stops tries to hand the leadership over, in seconds.
@@ -149,6 +151,7 @@ class Manager:
             is_manager=self._is_manager,
             advertise_address=config.advertise_remote,
             leaders=self._leaders,
+            sockets=config.state_dir.absolute() / SOCKETS,
         )
         self._owner = TaskOwner("manager", on_failure=on_fatal)
         self._dispatcher = Dispatcher(

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -100,7 +101,33 @@ class Door:
         raise DoorBusyError("the inner server takes no connections")
 
 
-def private_directory() -> Path:
-    """Make a fresh directory, mode 0700, for inner sockets; its path is short and needs no escaping."""
+def private_directory(wanted: Path | None = None) -> Path:
+    """Make an empty directory, mode 0700, for inner sockets; its path is short and needs no escaping.
+
+    Args:
+        wanted: where to make it, in place of what a process that was killed has left there. A fresh one in
+            the system's temporary directory is made instead if that path is long or needs escaping, or its
+            file system knows no sockets; nobody removes that one after a crash.
+
+    Raises:
+        OSError: none can be made.
+    """
+    if wanted is not None and _PLAIN_PATH.fullmatch(os.fspath(wanted)) and wanted.is_absolute():
+        shutil.rmtree(wanted, ignore_errors=True)
+        try:
+            wanted.mkdir(mode=0o700)
+            _prove(wanted)
+        except OSError:
+            shutil.rmtree(wanted, ignore_errors=True)
+        else:
+            return wanted
     base = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix="swarmkit-", dir=base if _PLAIN_PATH.fullmatch(base) else "/tmp"))
+
+
+def _prove(directory: Path) -> None:
+    """Bind a socket in ``directory`` and remove it; raises OSError."""
+    probe = directory / "probe"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.bind(str(probe))
+    probe.unlink()

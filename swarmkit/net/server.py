@@ -122,6 +122,7 @@ class ApiServer:
         advertise_address: str = "",
         limits: Limits | None = None,
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
+        sockets: Path | None = None,
     ) -> None:
         """Take what serving needs.
 
@@ -137,6 +138,7 @@ class ApiServer:
                 default the remote port's address.
             limits: bounds of the gateways.
             stop_grace_seconds: how long calls in flight may go on after ``stop``.
+            sockets: directory for the inner servers' sockets, its own; by default a temporary one.
         """
         self._credentials = credentials
         self._clock = clock
@@ -147,6 +149,7 @@ class ApiServer:
         self._advertise_address = advertise_address
         self._limits = limits
         self._grace = stop_grace_seconds
+        self._wanted_directory = sockets
         self._directory: Path | None = None
         self._doors: dict[_Side, Door] = {}
         self._methods = {side: Methods() for side in _Side}
@@ -229,7 +232,7 @@ class ApiServer:
 
         Call ``stop`` even if this fails.
         """
-        self._directory = private_directory()
+        self._directory = private_directory(self._wanted_directory)
         self._forwarder.start()
         for side in _Side:
             methods = self._methods[side]

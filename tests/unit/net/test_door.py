@@ -1,7 +1,11 @@
 import asyncio
+import errno
 import os
 import socket
 import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +27,40 @@ def test_the_directory_is_private_and_its_path_short() -> None:
     directory = private_directory()
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert len(str(directory)) < 80
+    directory.rmdir()
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="swk-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_what_a_killed_process_has_left_gives_way_to_an_empty_directory(short: Path) -> None:
+    wanted = short / "sockets"
+    for _ in range(2):
+        assert private_directory(wanted) == wanted
+        assert (stat.S_IMODE(wanted.stat().st_mode), os.listdir(wanted)) == (0o700, [])
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(wanted / "inner"))
+
+
+@pytest.mark.parametrize("name", ["x" * 80, "with space", "missing/sockets"])
+def test_where_sockets_cannot_be_a_temporary_directory_is_made(short: Path, name: str) -> None:
+    directory = private_directory(short / name)
+    assert directory.parent == Path(tempfile.gettempdir())
+    assert os.listdir(short) == []
+    directory.rmdir()
+
+
+def test_a_file_system_without_sockets_is_noticed(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(door_module, "_prove", refuse)
+    directory = private_directory(short / "sockets")
+    assert directory.parent == Path(tempfile.gettempdir())
+    assert os.listdir(short) == []
     directory.rmdir()
 
 
