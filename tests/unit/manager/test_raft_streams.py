@@ -82,7 +82,8 @@ async def test_a_connection_that_carries_nothing_is_noticed_at_both_ends_and_rep
 
 async def test_a_stalled_loop_does_not_end_streams_whose_bytes_wait_unread(managers: Managers) -> None:
     first, second = await managers.group(2)
-    # Both have dialled. What crossed the stream that was taken would look, after the stall, as if it came later.
+    # Both have dialled: what crossed the stream that was taken would look, after a stall, as if it
+    # had come later.
     await asyncio.sleep(1)
     generations = [
         site.node.mailbox.connected_since(other.node.raft_id) for site, other in pairs(first, second)
