@@ -81,10 +81,12 @@ class Watcher:
 
     def _deliver(self, commit: Commit) -> None:
         self._queue.append(commit)
-        # In the next turn of the loop: who waits for the commit itself, to answer a client, goes first.
+        # Two turns of the loop later: in the next one who waits for the commit itself answers its client, and
+        # in that after it the gateway carries the answer away. They go first.
         if self._reader is not None and not self._waking:
             self._waking = True
-            self._reader.get_loop().call_soon(self._wake)
+            loop = self._reader.get_loop()
+            loop.call_soon(loop.call_soon, self._wake)
 
     def _fail(self, error: Exception) -> None:
         self._error = error

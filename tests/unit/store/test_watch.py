@@ -7,6 +7,7 @@ import pytest
 from swarmkit.api import messages as api
 from swarmkit.store import Action, Commit, Event, Store, Tx, Watch, Watcher
 from tests.fakes.loop import VirtualClock
+from tests.fakes.proposer import FakeProposer
 from tests.unit.store.builders import changed, ids, new, task
 
 
@@ -49,6 +50,29 @@ async def test_one_commit_per_transaction_with_its_events_in_order(store: Store)
     assert first.events[2].old is first.events[0].object
     assert first.events[0].old is None
     assert second.events == (Event(Action.CREATE, store.view().find(api.Task)[1]),)
+
+
+async def test_who_waits_for_the_commit_and_who_carries_the_answer_away_go_before_a_watcher(
+    store: Store,
+) -> None:
+    order: list[str] = []
+
+    async def watch() -> None:
+        await anext(watcher)
+        order.append("watcher")
+
+    async def change() -> None:
+        await store.update(lambda tx: tx.create(task("t1")))
+        order.append("answer")
+        asyncio.get_running_loop().call_soon(order.append, "gateway")
+
+    store.attach(FakeProposer(store))
+    watcher = store.watch()
+    watching = asyncio.ensure_future(watch())
+    await asyncio.sleep(0)
+    await change()
+    await watching
+    assert order == ["answer", "gateway", "watcher"]
 
 
 async def test_a_watch_selects_by_kind_action_id_node_service_and_condition(store: Store) -> None:
