@@ -142,17 +142,17 @@ def scan_segment(files: Readable, path: Path, is_last: bool, before: ScannedSegm
 
 def _read_segment(files: Readable, path: Path, is_last: bool) -> tuple[records.Segment, int]:
     """Read one segment; return its size as well. What is bad there may just be being written: look again."""
-    data = files.read(path)
-    for attempt in range(_READ_ATTEMPTS):
+    data, attempts = files.read(path), _READ_ATTEMPTS if is_last else 1
+    while True:
         try:
             return records.read_segment(data, is_last), len(data)
         except records.BadFrameError as error:
-            again = files.read(path) if is_last else data
-            if again == data or attempt == _READ_ATTEMPTS - 1:
+            attempts -= 1
+            again = files.read(path) if attempts else data
+            if again == data:
                 text = f"raft log is damaged ({error.reason})"
                 raise LogDamagedError(text, path, error.offset) from error
             data = again
-    raise AssertionError("not reached")
 
 
 def open_record(path: Path, found: Frame, cipher: RecordCipher) -> Record:

@@ -1,6 +1,6 @@
 """The seam between the cycle and the wire: an inbox, an outbox, and who is connected.
 
-Whoever carries messages (a gRPC stream per peer, a test's network) calls ``connected``, ``receive`` and
+Whoever carries messages (a stream per peer, a test's network) calls ``connected``, ``receive`` and
 ``disconnected``, and is handed what leaves by ``PeerLinks.send``; ``codec.py`` turns envelopes into bytes.
 Everything here runs on the loop; the cycle sees a change only when it takes the inbox.
 """

@@ -127,6 +127,31 @@ def test_what_makes_no_sense_while_it_is_being_written_is_read_again() -> None:
         list(scan_log(disk, FOLDER))
 
 
+def test_a_damaged_segment_that_keeps_growing_is_not_read_for_ever() -> None:
+    disk = FakeDisk()
+    create(disk).append(entries(2, 3), 1)
+    (path,) = disk.paths(".wal")
+    damaged = bytearray(disk.written(path))
+    damaged[len(damaged) // 2] ^= 1
+
+    class Growing:
+        """A damaged log that a manager goes on writing."""
+
+        reads = 0
+
+        def names(self, folder: Path) -> list[str]:
+            return disk.names(folder)
+
+        def read(self, path: Path) -> bytes:
+            self.reads += 1
+            return bytes(damaged) + b"x" * self.reads
+
+    growing = Growing()
+    with pytest.raises(LogDamagedError):
+        list(scan_log(growing, FOLDER))
+    assert 1 < growing.reads < 10
+
+
 def test_entries_are_encrypted_on_disk() -> None:
     disk = FakeDisk()
     create(disk).append([Entry(b"the join token", 2, 1)], 1)
